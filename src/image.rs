@@ -1,0 +1,1 @@
+//! Image references, digests and patterns. Written by a helper.
