@@ -1,5 +1,10 @@
 //! Finding everything attached to an image: all four places, hostile extras, and a layout that cosign saved.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fake that cannot be set up fails its test"
+)]
+
 #[path = "support/registry.rs"]
 mod support;
 

@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::RegistryError;
-use super::manifest::from_json;
+use super::json::from_json;
 use crate::image::{Digest, Repository};
 
 /// Docker Hub under its own name, that of its old index, and that of its registry.

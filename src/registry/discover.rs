@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{join_all, join4};
 
-use super::manifest::{ManifestParts, index_entries, malformed};
+use super::json::malformed;
+use super::manifest::{ManifestParts, index_entries};
 use super::{Descriptor, ImageSource, Limits, ManifestSelector, RawManifest, RegistryError};
 use crate::evidence::{Discovered, DiscoveryPath, Origin, is_candidate_layer};
 use crate::image::{Digest, ResolvedImage};

@@ -14,10 +14,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::json::{from_json, malformed};
 use super::limits::{LISTING_BYTES, LISTING_ENTRIES, MANIFEST_BYTES};
-use super::manifest::{
-    ManifestParts, from_json, index_entries, infer_media_type, known_media_type, malformed,
-};
+use super::manifest::{ManifestParts, index_entries, infer_media_type, known_media_type};
 use super::{Descriptor, ImageSource, ManifestSelector, RawManifest, RegistryError};
 use crate::image::{Digest, ImageReference, Repository};
 

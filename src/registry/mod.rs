@@ -15,10 +15,12 @@ mod client;
 mod credentials;
 mod discover;
 mod error;
+mod json;
 mod layout;
 mod limits;
 mod link;
 mod manifest;
+mod options;
 mod resolve;
 mod sources;
 mod token;
@@ -26,13 +28,14 @@ mod transport;
 
 use std::future::Future;
 
-pub use client::{PrivateAddresses, RealmGrant, RegistryClient, RegistryOptions, TlsRoots};
+pub use client::RegistryClient;
 pub use credentials::{CredentialKey, CredentialStore};
 pub use discover::{Discovery, DiscoveryProblem, discover};
 pub use error::{Blame, RegistryError};
 pub use layout::OciLayout;
 pub use limits::Limits;
 pub use manifest::{Descriptor, Platform, RawManifest, index_entries};
+pub use options::{PrivateAddresses, RealmGrant, RegistryOptions, TlsRoots};
 pub use resolve::{ChildImage, children, resolve};
 pub use sources::Sources;
 

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use super::json::malformed;
 use super::limits::{CHILDREN, INDEX_DEPTH, MANIFEST_BYTES};
-use super::manifest::{index_entries, is_index, known_media_type, malformed};
+use super::manifest::{index_entries, is_index, known_media_type};
 use super::{ImageSource, ManifestSelector, Platform, RegistryError};
 use crate::image::{ImageReference, ResolvedImage};
 

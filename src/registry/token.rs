@@ -14,12 +14,11 @@ use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
 use super::challenge::Challenge;
-use super::client::RealmGrant;
 use super::credentials::{Credential, CredentialKey};
+use super::json::{from_json, malformed};
 use super::limits::TOKEN_BYTES;
-use super::manifest::{from_json, malformed};
 use super::transport::{Transport, authority, origin, status_error, with_port};
-use super::{RegistryError, Repository, body};
+use super::{RealmGrant, RegistryError, Repository, body};
 
 /// How long a token lives if its service does not say, by the specification.
 const DEFAULT_LIFE: Duration = Duration::from_mins(1);

@@ -14,9 +14,8 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, RETRY_AFTER}
 use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect, retry};
 
 use super::address::{CheckedResolver, OutOfReach, Reach};
-use super::client::{PrivateAddresses, RegistryOptions, TlsRoots};
 use super::limits::REDIRECTS;
-use super::{RegistryError, Repository};
+use super::{PrivateAddresses, RegistryError, RegistryOptions, Repository, TlsRoots};
 
 /// The longest wait that is worth a second request within one operation.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -82,7 +81,7 @@ impl Transport {
             "https"
         };
         let unusable =
-            || super::manifest::malformed("registry host", "it does not stand for itself in a URL");
+            || super::json::malformed("registry host", "it does not stand for itself in a URL");
         let url = Url::parse(&format!(
             "{scheme}://{host}/v2/{}/{endpoint}",
             repository.path()

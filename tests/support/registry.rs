@@ -2,6 +2,11 @@
 //! asked. It implements no registry: [`Content`] is what serves well-formed images, and hostile tests write their own.
 
 #![allow(dead_code, reason = "each test crate uses another part")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a fake that cannot be set up fails its test"
+)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -119,8 +124,11 @@ pub(crate) fn not_found() -> Response<Body> {
     respond(404, &[], "INTERNAL-SECRET")
 }
 
-/// An image manifest with these layers, each `(media type, bytes, annotations)`.
-pub(crate) fn manifest(layers: &[(&str, &[u8], &[(&str, &str)])]) -> Vec<u8> {
+/// Media type, bytes and annotations of a layer.
+pub(crate) type Layer<'a> = (&'a str, &'a [u8], &'a [(&'a str, &'a str)]);
+
+/// An image manifest with these layers.
+pub(crate) fn manifest(layers: &[Layer<'_>]) -> Vec<u8> {
     let layers: Vec<_> = layers
         .iter()
         .map(|(media_type, bytes, annotations)| {
