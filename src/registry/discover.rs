@@ -12,13 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::{join_all, join4};
 
 use super::json::malformed;
+use super::limits::CONCURRENCY;
 use super::manifest::{ManifestParts, index_entries};
 use super::{Descriptor, ImageSource, Limits, ManifestSelector, RawManifest, RegistryError};
 use crate::evidence::{Discovered, DiscoveryPath, Origin, is_candidate_layer};
 use crate::image::{Digest, ResolvedImage};
-
-/// Requests of one discovery at a time.
-const CONCURRENCY: usize = 8;
 
 /// What was found, and what could not be looked at.
 #[derive(Clone, Debug)]

@@ -14,6 +14,8 @@ pub(super) const LISTING_ENTRIES: usize = 1_000;
 pub(super) const LISTING_PAGES: usize = 10;
 /// Bytes in the answer of a token service.
 pub(super) const TOKEN_BYTES: u64 = 64 << 10;
+/// Requests for the parts of one image at a time.
+pub(super) const CONCURRENCY: usize = 8;
 /// Descendants of one index.
 pub(super) const CHILDREN: usize = 64;
 /// Levels of indexes below one another, the outermost included.

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::join_all;
+
 use super::json::malformed;
-use super::limits::{CHILDREN, INDEX_DEPTH, MANIFEST_BYTES};
+use super::limits::{CHILDREN, CONCURRENCY, INDEX_DEPTH, MANIFEST_BYTES};
 use super::manifest::{index_entries, is_index, known_media_type};
-use super::{ImageSource, ManifestSelector, Platform, RegistryError};
+use super::{Descriptor, ImageSource, ManifestSelector, Platform, RegistryError};
 use crate::image::{ImageReference, ResolvedImage};
 
 /// Resolves a reference in one request: by its digest if it has one, else by its tag.
@@ -75,43 +77,55 @@ pub async fn children(
             });
         }
         let entries = index_entries(index.manifest(), CHILDREN)?;
-        for entry in entries {
-            if found.len() >= CHILDREN {
-                return Err(RegistryError::TooMany {
-                    what: "images in an index",
-                    cap: CHILDREN,
-                });
-            }
-            let selector = ManifestSelector::Digest(&entry.digest);
-            let manifest = source
-                .manifest(image.repository(), selector, MANIFEST_BYTES)
-                .await?;
-            let manifest = manifest.ok_or_else(|| RegistryError::NotFound {
-                what: "manifest",
-                digest: entry.digest.clone(),
-            })?;
-            let media_type = manifest.media_type();
-            // Runtimes go by the descriptor, we by the document; they must not part.
-            if known_media_type(&entry.media_type) != Some(media_type) {
-                return Err(malformed(
-                    "image index",
-                    "it gives a child another media type than its own",
-                ));
-            }
-            let child = image.child(&entry.digest, manifest.into_bytes(), media_type.to_owned())?;
-            if is_index(media_type) {
-                indexes.push((child.clone(), depth + 1));
-            }
-            let (annotations, artifact_type, platform) =
-                (entry.annotations, entry.artifact_type, entry.platform);
-            found.push(ChildImage {
-                annotations,
-                artifact_type,
-                depth,
-                image: child,
-                platform,
+        if found.len() + entries.len() > CHILDREN {
+            return Err(RegistryError::TooMany {
+                what: "images in an index",
+                cap: CHILDREN,
             });
+        }
+        for group in entries.chunks(CONCURRENCY) {
+            let requests = group
+                .iter()
+                .map(|entry| fetch_child(source, image, entry, depth));
+            for child in join_all(requests).await {
+                let child = child?;
+                if child.is_index() {
+                    indexes.push((child.image.clone(), depth + 1));
+                }
+                found.push(child);
+            }
         }
     }
     Ok(found)
+}
+
+async fn fetch_child(
+    source: &impl ImageSource,
+    image: &ResolvedImage,
+    entry: &Descriptor,
+    depth: usize,
+) -> Result<ChildImage, RegistryError> {
+    let selector = ManifestSelector::Digest(&entry.digest);
+    let manifest = source
+        .manifest(image.repository(), selector, MANIFEST_BYTES)
+        .await?;
+    let manifest = manifest.ok_or_else(|| RegistryError::NotFound {
+        what: "manifest",
+        digest: entry.digest.clone(),
+    })?;
+    let media_type = manifest.media_type();
+    // Runtimes go by the descriptor, we by the document; they must not part.
+    if known_media_type(&entry.media_type) != Some(media_type) {
+        return Err(malformed(
+            "image index",
+            "it gives a child another media type than its own",
+        ));
+    }
+    Ok(ChildImage {
+        annotations: entry.annotations.clone(),
+        artifact_type: entry.artifact_type.clone(),
+        depth,
+        image: image.child(&entry.digest, manifest.into_bytes(), media_type.to_owned())?,
+        platform: entry.platform.clone(),
+    })
 }

@@ -27,6 +27,7 @@ pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// One request that arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    pub(crate) host: String,
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) authorization: Option<String>,
@@ -61,6 +62,11 @@ impl FakeRegistry {
         let handler = move |request: Request<Body>| {
             let authorization = request.headers().get(header::AUTHORIZATION);
             let one = Seen {
+                host: request
+                    .headers()
+                    .get(header::HOST)
+                    .map(|value| value.to_str().unwrap().to_owned())
+                    .unwrap_or_default(),
                 path: request.uri().path().to_owned(),
                 query: request.uri().query().unwrap_or_default().to_owned(),
                 authorization: authorization.map(|value| value.to_str().unwrap().to_owned()),
