@@ -85,6 +85,21 @@ pub enum WorkloadError {
     },
 }
 
+impl WorkloadError {
+    /// A stable code for the trace and for metric labels.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "MalformedObject",
+            Self::MissingImage { .. } => "MissingImage",
+            Self::MissingPodSpec { .. } | Self::NoImages { .. } => "NoImages",
+            Self::ObjectKindMismatch { .. } => "ObjectKindMismatch",
+            Self::TooManyImages { .. } => "TooManyImages",
+            Self::UnexpectedOperation { .. } => "UnexpectedOperation",
+            Self::UnexpectedSubResource { .. } => "UnexpectedSubResource",
+        }
+    }
+}
+
 /// The kinds that hold a Pod specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WorkloadKind {
@@ -191,7 +206,7 @@ impl WorkloadKind {
     }
 }
 
-/// One image of an object, and where it stands. Built by [`images`] alone.
+/// One image of an object, and where it stands. Built by [`images`], or by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerImage {
     field: String,
@@ -200,6 +215,11 @@ pub struct ContainerImage {
 }
 
 impl ContainerImage {
+    /// An image that stands in no object, such as one named on a command line.
+    pub fn named(field: &str, text: &str) -> Self {
+        Self { field: field.to_owned(), text: text.to_owned(), reference: ImageReference::parse(text) }
+    }
+
     /// The path of the field, as people write it: `spec.template.spec.initContainers[0].image`.
     pub fn field(&self) -> &str {
         &self.field

@@ -150,9 +150,13 @@ impl ImagePattern {
     /// Whether the pattern selects an image of `repository`. A pattern with a digest selects that digest and no other,
     /// and nothing while the image's digest is unknown.
     pub fn matches(&self, repository: &Repository, digest: Option<&Digest>) -> bool {
+        self.digest.as_ref().is_none_or(|expected| digest == Some(expected)) && self.matches_repository(repository)
+    }
+
+    /// Whether the pattern may select an image of `repository`, whatever its digest turns out to be.
+    pub fn matches_repository(&self, repository: &Repository) -> bool {
         let parts: Vec<&str> = repository.path().split('/').collect();
-        self.digest.as_ref().is_none_or(|expected| digest == Some(expected))
-            && self.host.matches(repository.host())
+        self.host.matches(repository.host())
             && wildcard_match(
                 &self.path,
                 &parts,
