@@ -166,3 +166,6 @@ impl Requirement {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -244,4 +244,6 @@ impl VerifyError {
 }
 
 #[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
 mod tests;

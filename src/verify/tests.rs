@@ -3,69 +3,14 @@
 //! The data is what public projects published (`tests/data/SOURCES.md`); nothing here is signed by us.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::fixtures::{BUNDLE, DSSE, SIMPLE, bytes, candidate, image, legacy, root, slsa, tree};
 use super::*;
-use crate::evidence::{Discovered, DiscoveryPath};
-use crate::image::{Digest, ImageReference, ResolvedImage};
+use crate::image::ResolvedImage;
 use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, STAGING, TrustMaterial};
-
-const ATTESTED: &str = "e0a0a765d690a5104331cfbac88ebbbf01736c1f87aaa3cd455c516a5ea586a5";
-const ATTESTATION: &str = "31cc4fb663c8d34e2e6a0bd5f183d576c2811ee286e0998b4c2965e3b35a0d86";
-const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
-const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-
-#[expect(clippy::disallowed_methods, reason = "tests read their data")]
-fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn image(manifest: Vec<u8>) -> ResolvedImage {
-    let text = format!("registry.example/image@{}", Digest::of(&manifest));
-    ImageReference::parse(&text).unwrap().resolve(manifest, "application/vnd.oci.image.manifest.v1+json".into()).unwrap()
-}
-
-fn candidate(media_type: &str, content: Vec<u8>, annotations: BTreeMap<String, String>) -> Discovered {
-    let origin =
-        Origin { path: DiscoveryPath::ReferrersApi, manifest: Digest::of(b"manifest"), layer: Digest::of(&content) };
-    Discovered::untrusted(origin, media_type.to_owned(), content, annotations)
-}
-
-fn root(name: &str) -> TrustMaterial {
-    TrustMaterial::embedded(name).unwrap()
-}
-
-/// The real attested image, and its attestation layer with the annotations.
-fn slsa() -> (ResolvedImage, Vec<u8>, BTreeMap<String, String>) {
-    let blob = |hex: &str| bytes(format!("policies/examples/slsa-provenance/image/blobs/sha256/{hex}"));
-    let manifest: Value = serde_json::from_slice(&blob(ATTESTATION)).unwrap();
-    let layer = &manifest["layers"][0];
-    let digest = layer["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
-    let annotations = serde_json::from_value(layer["annotations"].clone()).unwrap();
-    (image(blob(ATTESTED)), blob(digest), annotations)
-}
-
-/// A legacy fixture: its layers, and the key if it names one.
-fn legacy(name: &str) -> (Vec<Discovered>, Option<PublicKey>) {
-    use base64::Engine as _;
-    let fixture: Value = serde_json::from_slice(&bytes(format!("tests/data/cosign-legacy/{name}.json"))).unwrap();
-    let layer = |layer: &Value| {
-        let payload =
-            base64::engine::general_purpose::STANDARD.decode(layer["payload_b64"].as_str().unwrap()).unwrap();
-        let annotations = serde_json::from_value(layer["annotations"].clone()).unwrap();
-        candidate(layer["media_type"].as_str().unwrap(), payload, annotations)
-    };
-    let key = fixture["verify"]["key"].as_str().map(|pem| PublicKey::parse_pem(pem).unwrap());
-    (fixture["layers"].as_array().unwrap().iter().map(layer).collect(), key)
-}
-
-fn tree(tag: &str) -> ResolvedImage {
-    image(bytes(format!("tests/data/registry-tree/securesystemsengineering/testimage/manifests/{tag}")))
-}
 
 fn code(result: Result<Evidence, VerifyError>) -> &'static str {
     match result {
