@@ -89,7 +89,10 @@ fn decode(body: &[u8]) -> Result<AdmissionRequest, (String, String)> {
     let failed = |reason: String| (uid.clone(), reason);
     let review: Review = serde_json::from_value(document).map_err(|error| failed(error.to_string()))?;
     if review.kind != "AdmissionReview" || review.api_version != "admission.k8s.io/v1" {
-        return Err(failed(format!("{} {} is no AdmissionReview of admission.k8s.io/v1", review.api_version, review.kind)));
+        return Err(failed(format!(
+            "{} {} is no AdmissionReview of admission.k8s.io/v1",
+            review.api_version, review.kind
+        )));
     }
     let request = review.request.ok_or_else(|| failed("it holds no request".to_owned()))?;
     if request.uid.is_empty() {
@@ -119,7 +122,8 @@ fn extract(request: &AdmissionRequest) -> Result<(Judged, bool), Problem> {
     let GroupVersionKind { group, version, kind } = &request.kind;
     let refuse = |code, message| Problem { code, message, undecided: false };
     let workload = WorkloadKind::from_group_kind(group, kind).ok_or_else(|| {
-        let message = format!("{kind} {group}/{version} is no kind whose images are known; the webhook's rules send too much");
+        let message =
+            format!("{kind} {group}/{version} is no kind whose images are known; the webhook's rules send too much");
         refuse("UnknownKind", message)
     })?;
     let error = |error: WorkloadError| refuse(error.code(), error.to_string());

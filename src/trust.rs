@@ -242,7 +242,10 @@ mod tests {
         let key = rcgen::KeyPair::generate().unwrap();
         let pem = key.public_key_pem();
         let parsed = PublicKey::parse_pem(&pem).unwrap();
-        assert_eq!(parsed.fingerprint().to_string(), Digest::of(&rcgen::PublicKeyData::subject_public_key_info(&key)).to_string());
+        assert_eq!(
+            parsed.fingerprint().to_string(),
+            Digest::of(&rcgen::PublicKeyData::subject_public_key_info(&key)).to_string()
+        );
         let private = key.serialize_pem();
         let twice = format!("{pem}{pem}");
         let broken = pem.replace("MF", "AA");

@@ -129,7 +129,11 @@ async fn review(
 ) -> Result<Option<Reviewed>, Error> {
     let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, name, request) = if admission::is_review(&document) {
-        let name = if text("/request/name").is_empty() { text("/request/object/metadata/name") } else { text("/request/name") };
+        let name = if text("/request/name").is_empty() {
+            text("/request/object/metadata/name")
+        } else {
+            text("/request/name")
+        };
         (text("/request/kind/kind"), name, document.clone())
     } else {
         let Some(group_version) = document.get("apiVersion").and_then(Value::as_str) else {

@@ -46,7 +46,11 @@ struct Status {
 
 impl Response {
     fn new(uid: &str, body: Body) -> Self {
-        Self { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response: Body { uid: uid.to_owned(), ..body } }
+        Self {
+            api_version: "admission.k8s.io/v1",
+            kind: "AdmissionReview",
+            response: Body { uid: uid.to_owned(), ..body },
+        }
     }
 
     /// Whether the request is allowed.
@@ -62,8 +66,11 @@ impl Response {
 
 /// The answer to a review that could not be decoded. `uid` is that of the request if it could be read, else empty.
 pub fn deny_undecodable(uid: &str, reason: &str) -> Response {
-    let status =
-        Status { code: 400, reason: "BadRequest", message: format!("the request could not be decoded: {reason} [Undecodable]") };
+    let status = Status {
+        code: 400,
+        reason: "BadRequest",
+        message: format!("the request could not be decoded: {reason} [Undecodable]"),
+    };
     let body = Body {
         uid: String::new(),
         allowed: false,
@@ -130,7 +137,8 @@ impl Decision {
         if self.images.iter().any(fails)
             && let Ok(trace) = serde_json::to_string(&self.trace())
         {
-            let trace = if trace.len() <= ANNOTATION_LIMIT { trace } else { format!("{} bytes, not kept", trace.len()) };
+            let trace =
+                if trace.len() <= ANNOTATION_LIMIT { trace } else { format!("{} bytes, not kept", trace.len()) };
             annotations.insert("trace".to_owned(), trace);
         }
         annotations

@@ -54,7 +54,9 @@ fn paragraph(decision: &Decision, image: &ImageVerdicts) -> String {
     match &image.finding {
         Finding::Unmatched => {
             text.push_str("\n  no policy governs this image [Unmatched]");
-            text.push_str("\n  next:   write a ClusterSignaturePolicy whose images name it, or ask whoever governs this cluster");
+            text.push_str(
+                "\n  next:   write a ClusterSignaturePolicy whose images name it, or ask whoever governs this cluster",
+            );
         }
         Finding::Refused(refused) => text.push_str(&refused_text(refused)),
         Finding::Judged(verdicts) => {
@@ -193,12 +195,16 @@ fn next(verdict: &Verdict) -> String {
     match verdict.outcome() {
         Outcome::Pass => String::new(),
         Outcome::Fail(FailReason::RequirementNotMet) => match code(verdict) {
-            "NoSignature" => "sign or attest the image as wanted, push the signature beside it, and try again".to_owned(),
+            "NoSignature" => {
+                "sign or attest the image as wanted, push the signature beside it, and try again".to_owned()
+            }
             "IdentityMismatch" | "IssuerMismatch" => {
-                "have the wanted identity sign this digest; if the found signer is right, add it to the policy".to_owned()
+                "have the wanted identity sign this digest; if the found signer is right, add it to the policy"
+                    .to_owned()
             }
             "AttestationOnly" => {
-                "sign the image itself, or ask for the attestation with `attestation.predicateType` in the policy".to_owned()
+                "sign the image itself, or ask for the attestation with `attestation.predicateType` in the policy"
+                    .to_owned()
             }
             "PredicateTypeMismatch" => "attest the wanted type, or name the found one in the policy".to_owned(),
             _ => "sign this digest anew, and push the signature beside the image".to_owned(),
@@ -207,10 +213,18 @@ fn next(verdict: &Verdict) -> String {
         Outcome::Fail(FailReason::NotPinned { resolved: Some(pinned) }) => format!("write {pinned}"),
         Outcome::Fail(FailReason::NotPinned { resolved: None }) => "name the image by its digest".to_owned(),
         Outcome::Fail(FailReason::ShortName) => "write the registry's host in front".to_owned(),
-        Outcome::Fail(FailReason::Content(_)) => "push the image and its signatures again, within the limits".to_owned(),
-        Outcome::Error(ErrorReason::PolicyInvalid { .. }) => "correct the policy; until then nothing that it selects is admitted".to_owned(),
-        Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => "try again; on a workstation add the Namespace to the input".to_owned(),
-        Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => "correct the name in the policy, or start countersign with --trust-root NAME=FILE".to_owned(),
+        Outcome::Fail(FailReason::Content(_)) => {
+            "push the image and its signatures again, within the limits".to_owned()
+        }
+        Outcome::Error(ErrorReason::PolicyInvalid { .. }) => {
+            "correct the policy; until then nothing that it selects is admitted".to_owned()
+        }
+        Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => {
+            "try again; on a workstation add the Namespace to the input".to_owned()
+        }
+        Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => {
+            "correct the name in the policy, or start countersign with --trust-root NAME=FILE".to_owned()
+        }
         Outcome::Error(ErrorReason::Unreachable(_)) => "try again when the registry answers".to_owned(),
     }
 }

@@ -114,11 +114,7 @@ fn label_rules(selector: &api::LabelSelector) -> Result<Vec<LabelRule>, PolicyEr
     let mut rules: Vec<LabelRule> = selector
         .match_labels
         .iter()
-        .map(|(key, value)| LabelRule {
-            key: key.clone(),
-            operator: LabelOperator::In,
-            values: vec![value.clone()],
-        })
+        .map(|(key, value)| LabelRule { key: key.clone(), operator: LabelOperator::In, values: vec![value.clone()] })
         .collect();
     for (position, expression) in selector.match_expressions.iter().enumerate() {
         let needs_values = matches!(expression.operator, LabelOperator::In | LabelOperator::NotIn);

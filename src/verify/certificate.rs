@@ -119,11 +119,7 @@ fn proof(entry: &TransparencyLogEntry, root: &TrustMaterial) -> Result<LogProof,
     let log = root
         .log(entry.log_id.key_id.as_bytes())
         .ok_or_else(|| VerifyError::Log { reason: "an entry names a log that the trust root does not".to_owned() })?;
-    Ok(LogProof {
-        log: log.to_owned(),
-        index: entry.log_index.get(),
-        inclusion_proof: entry.inclusion_proof.is_some(),
-    })
+    Ok(LogProof { log: log.to_owned(), index: entry.log_index.get(), inclusion_proof: entry.inclusion_proof.is_some() })
 }
 
 /// The library's refusal in our words of whose part it is; its text is kept as the reason.
