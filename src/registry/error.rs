@@ -92,9 +92,7 @@ pub enum RegistryError {
         retry_after: Option<Duration>,
     },
     /// A registry names a token service that it may not name.
-    #[error(
-        "{host} sends clients to the token service {realm}, which is neither the same site nor allowed for it"
-    )]
+    #[error("{host} sends clients to the token service {realm}, which is neither the same site nor allowed for it")]
     RealmRefused {
         /// The registry.
         host: String,
@@ -233,9 +231,6 @@ impl RegistryError {
 
 impl From<DigestMismatch> for RegistryError {
     fn from(mismatch: DigestMismatch) -> Self {
-        Self::DigestMismatch {
-            expected: mismatch.expected,
-            found: mismatch.found,
-        }
+        Self::DigestMismatch { expected: mismatch.expected, found: mismatch.found }
     }
 }
