@@ -19,7 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countersign::image::{Digest, ImageReference};
 use countersign::registry::{
-    CredentialStore, ImageSource, PrivateAddresses, RealmGrant, RegistryError, RegistryOptions, children, resolve,
+    CredentialStore, ImageSource, RealmGrant, RegistryError, RegistryOptions, children, resolve,
 };
 use futures::stream;
 use support::{Content, FakeRegistry, OCI_INDEX, OCI_MANIFEST, Seen, client, index, manifest, options, respond};
@@ -269,8 +269,7 @@ async fn connects_to_no_private_address_unless_told() {
         assert!(matches!(error, RegistryError::BlockedAddress { .. }), "{image}: {error:?}");
     }
     // Told, the connection is made, and fails for want of TLS.
-    let allowed = PrivateAddresses::AllowedFor(vec!["localhost".into()]);
-    let client = client(RegistryOptions { allow_private: allowed, ..options(&[]) });
+    let client = client(RegistryOptions { private: vec!["localhost".into()], ..options(&[]) });
     let localhost = ImageReference::parse(&format!("localhost:{port}/app:1")).unwrap();
     let error = resolve(&client, &localhost).await.unwrap_err();
     assert!(matches!(error, RegistryError::Unavailable { .. }), "{error:?}");

@@ -15,7 +15,7 @@ use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect, retry};
 
 use super::address::{CheckedResolver, OutOfReach, Reach};
 use super::limits::REDIRECTS;
-use super::{PrivateAddresses, RegistryError, RegistryOptions, Repository, TlsRoots};
+use super::{RegistryError, RegistryOptions, Repository, TlsRoots};
 
 /// The longest wait that is worth a second request within one operation.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ pub(super) struct Transport {
     public: Client,
     private: Client,
     plain_http: BTreeSet<String>,
-    private_addresses: PrivateAddresses,
+    private_hosts: Vec<String>,
     deadline: Duration,
 }
 
@@ -40,7 +40,7 @@ impl Transport {
             public: build(options, Reach::Public)?,
             private: build(options, Reach::Private)?,
             plain_http: options.plain_http.iter().map(|host| with_port(host, 80)).collect(),
-            private_addresses: options.allow_private.clone(),
+            private_hosts: options.private.clone(),
             deadline: options.request_timeout,
         })
     }
@@ -154,13 +154,8 @@ impl Transport {
 
     fn reach(&self, url: &Url) -> Reach {
         let (origin, name) = (origin(url), url.host_str().unwrap_or_default());
-        let is_named = match &self.private_addresses {
-            PrivateAddresses::Allowed => true,
-            PrivateAddresses::AllowedFor(hosts) => {
-                hosts.iter().any(|host| host.eq_ignore_ascii_case(name) || host.eq_ignore_ascii_case(&origin))
-            }
-            PrivateAddresses::Refused => false,
-        };
+        let is_named =
+            self.private_hosts.iter().any(|host| host.eq_ignore_ascii_case(name) || host.eq_ignore_ascii_case(&origin));
         let is_plain = url.scheme() == "http" && self.plain_http.contains(&origin);
         if is_named || is_plain { Reach::Private } else { Reach::Public }
     }
@@ -220,14 +215,14 @@ pub(super) fn with_port(host: &str, default: u16) -> String {
 
 fn build(options: &RegistryOptions, reach: Reach) -> Result<Client, RegistryError> {
     let unusable = |reason: &str| RegistryError::ClientUnusable { reason: reason.to_owned() };
-    let parse = |bundles: &[Vec<u8>]| -> Result<Vec<Certificate>, RegistryError> {
-        let parsed: Result<Vec<_>, _> = bundles.iter().map(|pem| Certificate::from_pem_bundle(pem)).collect();
-        let parsed = parsed.map_err(|_| unusable("a CA bundle is not PEM"))?;
-        if parsed.iter().any(Vec::is_empty) {
+    let mut authorities: Vec<Certificate> = Vec::new();
+    for pem in &options.extra_ca_pem {
+        let bundle = Certificate::from_pem_bundle(pem).map_err(|_| unusable("a CA bundle is not PEM"))?;
+        if bundle.is_empty() {
             return Err(unusable("a CA bundle holds no certificate"));
         }
-        Ok(parsed.into_iter().flatten().collect())
-    };
+        authorities.extend(bundle);
+    }
     let builder = Client::builder()
         .user_agent(options.user_agent.as_str())
         .connect_timeout(options.connect_timeout)
@@ -236,9 +231,9 @@ fn build(options: &RegistryOptions, reach: Reach) -> Result<Client, RegistryErro
         .retry(retry::never())
         .referer(false)
         .no_proxy();
-    let builder = match &options.tls_roots {
-        TlsRoots::Only(bundles) => builder.tls_certs_only(parse(bundles)?),
-        TlsRoots::System { extra } => builder.tls_certs_merge(parse(extra)?),
+    let builder = match options.tls_roots {
+        TlsRoots::None => builder.tls_certs_only(authorities),
+        TlsRoots::System => builder.tls_certs_merge(authorities),
     };
     builder.build().map_err(|error| {
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);

@@ -92,7 +92,7 @@ pub(crate) fn options(hosts: &[String]) -> RegistryOptions {
     RegistryOptions {
         plain_http: hosts.to_vec(),
         request_timeout: Duration::from_secs(5),
-        tls_roots: TlsRoots::Only(Vec::new()),
+        tls_roots: TlsRoots::None,
         ..RegistryOptions::default()
     }
 }

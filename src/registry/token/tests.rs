@@ -7,7 +7,7 @@ fn transport() -> Transport {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let options = RegistryOptions {
         plain_http: vec!["plain.local:5000".into(), "auth.local:5001".into()],
-        tls_roots: TlsRoots::Only(Vec::new()),
+        tls_roots: TlsRoots::None,
         ..RegistryOptions::default()
     };
     Transport::new(&options).unwrap()
