@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::decision::{Decision, Response, deny_undecodable};
+use crate::decision::{Decision, ReviewAnswer, deny_undecodable};
 use crate::judge::{Judge, Request};
 use crate::policy::{Problem, Scope, Snapshot};
 use crate::registry::ImageSource;
@@ -21,7 +21,7 @@ use crate::workload::{Judged, Operation, WorkloadError, WorkloadKind, images_to_
 #[derive(Debug)]
 pub struct Answered {
     /// The AdmissionReview to send.
-    pub response: Response,
+    pub response: ReviewAnswer,
     /// The decision; none if the review could not be decoded.
     pub decision: Option<Decision>,
 }

@@ -66,7 +66,7 @@ pub struct RegistryFlags {
     /// A registry that is spoken to over plain HTTP, and may have a private address. May be repeated.
     #[arg(long, value_name = "HOST[:PORT]")]
     pub plain_http_registry: Vec<String>,
-    /// A registry that may have a private, loopback or link-local address. May be repeated.
+    /// A registry that may have a private or loopback address. May be repeated.
     #[arg(long, value_name = "HOST[:PORT]")]
     pub private_registry: Vec<String>,
     /// Certificate authorities to trust for registries beside the usual ones, PEM. May be repeated.

@@ -1,5 +1,7 @@
 //! The command line on real input: exit codes, what is said, and what bad input gets. No network.
 
+#![expect(clippy::panic, reason = "helpers of tests fail the test")]
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -3,6 +3,8 @@
 //! `allow.yaml`: every object is allowed. `deny.yaml`: every object is denied; `deny.codes`, if there, names a code for each.
 //! Judged by the real binary on an image layout, which is the case's own `image/` or the one that its file `layout` names.
 
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! `countersign crd`: the CustomResourceDefinitions as YAML, from the Rust types.
+//! `countersign crd`: the custom resource definitions as YAML, from the Rust types.
 
 use super::{Error, Exit, output, surroundings};
 use crate::api;

@@ -12,8 +12,7 @@ use serde_json::Value;
 use super::Error;
 use crate::policy::Policy;
 use crate::registry::{
-    CredentialStore, OciLayout, PrivateAddresses, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,
-    TlsRoots,
+    CredentialStore, OciLayout, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,
 };
 use crate::settings::{RegistryFlags, TrustRootFlag};
 use crate::trust::{TrustMaterial, TrustRoots};
@@ -159,12 +158,12 @@ pub(super) fn client(flags: &RegistryFlags, own_logins: bool) -> Result<Registry
     let options = RegistryOptions {
         credentials,
         plain_http: plain_http_registry.clone(),
-        allow_private: PrivateAddresses::AllowedFor(private_registry.clone()),
+        private: private_registry.clone(),
         realms: registry_realm
             .iter()
             .map(|flag| RealmGrant { registry: flag.registry.clone(), realm: flag.realm.clone() })
             .collect(),
-        tls_roots: TlsRoots::System { extra: authorities? },
+        extra_ca_pem: authorities?,
         ..RegistryOptions::default()
     };
     RegistryClient::new(options).map_err(|error: RegistryError| Error::Usage(error.to_string()))

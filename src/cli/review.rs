@@ -1,4 +1,4 @@
-//! `countersign review`: manifests or AdmissionReviews in, a decision for each object out.
+//! `countersign review`: manifests or admission reviews in, a decision for each object out.
 //!
 //! A manifest is judged as if it were being created; an AdmissionReview is answered as the webhook would answer it, by the same
 //! code. Namespaces among the inputs give the labels that policies select by.
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::output::{self, Format};
 use super::{Error, Exit, input, now};
 use crate::admission::{self, Answered};
-use crate::decision::{Answer, Response, SCHEMA_VERSION, Trace};
+use crate::decision::{Answer, ReviewAnswer, SCHEMA_VERSION, Trace};
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{Limits, Sources};
@@ -25,7 +25,7 @@ use crate::workload::WorkloadKind;
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// Manifests (multi-document YAML or JSON) or AdmissionReviews; `-` is standard input. May be repeated.
+    /// Manifests (multi-document YAML or JSON) or admission reviews; `-` is standard input. May be repeated.
     #[arg(short, long, value_name = "FILE", required = true)]
     file: Vec<PathBuf>,
     /// A policy file, or a folder of them. May be repeated.
@@ -72,7 +72,7 @@ struct ObjectReport {
     name: String,
     #[serde(flatten)]
     decision: Option<Trace>,
-    response: Response,
+    response: ReviewAnswer,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
@@ -90,10 +90,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let only_reviews = documents.iter().all(admission::is_review);
     let mut reviewed = Vec::new();
     for document in documents {
-        match review(&judge, &snapshot, document, timeout).await? {
-            Some(one) => reviewed.push(one),
-            None => continue,
-        }
+        reviewed.extend(review(&judge, &snapshot, document, timeout).await?);
     }
     if reviewed.is_empty() {
         return Err(Error::Usage("the input holds no object that names images".to_owned()));

@@ -26,9 +26,9 @@ use crate::trust::TrustRoots;
 pub use index::Index;
 
 /// How long a watch may fail before the replica is unready.
-pub const UNREADY_AFTER: Duration = Duration::from_secs(120);
+pub const UNREADY_AFTER: Duration = Duration::from_mins(2);
 /// How long a watch may fail before nothing is judged by what it last saw.
-pub const STALE_AFTER: Duration = Duration::from_secs(300);
+pub const STALE_AFTER: Duration = Duration::from_mins(5);
 
 /// What is known of the cluster.
 #[derive(Debug)]

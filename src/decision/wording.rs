@@ -235,16 +235,16 @@ pub(super) fn warning(image: &ImageVerdicts, verdict: &Verdict) -> String {
     if let Some(miss) = verdict.authorities().iter().find_map(|trace| trace.near_misses.first()) {
         let _ = write!(text, "; found {}", miss.found);
     }
-    truncate(text)
+    truncate(&text)
 }
 
 /// One line for an image that nothing governs.
 pub(super) fn unmatched_warning(image: &ImageVerdicts) -> String {
-    truncate(format!("{}: no policy governs {} [Unmatched]", image.field, image.text))
+    truncate(&format!("{}: no policy governs {} [Unmatched]", image.field, image.text))
 }
 
 /// Cuts a text to what one warning holds.
-pub(super) fn truncate(text: String) -> String {
+fn truncate(text: &str) -> String {
     const LIMIT: usize = 250;
     let text = text.replace(['\n', '\r'], " ");
     if text.len() <= LIMIT {

@@ -19,6 +19,16 @@ fn code(result: Result<Evidence, VerifyError>) -> &'static str {
     }
 }
 
+/// The refusal of an attestation layer.
+fn verify(
+    envelope: &[u8],
+    annotations: &BTreeMap<String, String>,
+    image: &ResolvedImage,
+    root: &TrustMaterial,
+) -> &'static str {
+    code(verify_with_root(&candidate(DSSE, envelope.to_vec(), annotations.clone()), image, root))
+}
+
 #[test]
 fn a_real_attestation_is_verified_and_says_who_when_and_what() {
     let (image, envelope, annotations) = slsa();
@@ -41,14 +51,6 @@ fn each_part_of_a_real_attestation_is_needed() {
     const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
     let (image, envelope, annotations) = slsa();
     let public_good = root(PUBLIC_GOOD);
-    fn verify(
-        envelope: &[u8],
-        annotations: &BTreeMap<String, String>,
-        image: &ResolvedImage,
-        root: &TrustMaterial,
-    ) -> &'static str {
-        code(verify_with_root(&candidate(DSSE, envelope.to_vec(), annotations.clone()), image, root))
-    }
     let edited = |key: &str, edit: &dyn Fn(&str) -> String| {
         let mut annotations = annotations.clone();
         let value = edit(&annotations[key]);
