@@ -148,3 +148,6 @@ fn verdict_effect(verdict: &Verdict) -> Effect {
         (Action::Enforce, Outcome::Error(_)) => Effect::Undecided,
     }
 }
+
+#[cfg(test)]
+mod tests;

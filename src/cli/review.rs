@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 
 use super::output::{self, Format};
 use super::{Error, Exit, input, now};
-use crate::admission::{self, Answered};
+use crate::admission::{self, Answered, NoLookup};
 use crate::decision::{Answer, ReviewAnswer, SCHEMA_VERSION, Trace};
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
@@ -85,7 +84,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let snapshot = Snapshot::new(input::trust_roots(&trust_root)?, Unmatched::from(unmatched))
         .with_policies(policies, Vec::new())
         .with_namespaces(namespaces(&documents));
-    let snapshot = Arc::new(snapshot);
     let judge = Judge::new(input::sources(&layout, &registry, true)?, Limits::default());
     let only_reviews = documents.iter().all(admission::is_review);
     let mut reviewed = Vec::new();
@@ -107,7 +105,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
             let object = |one: Reviewed| ObjectReport {
                 kind: one.kind,
                 name: one.name,
-                decision: one.answered.decision.map(|decision| decision.trace()),
+                decision: one.answered.decided.map(|decided| decided.decision.trace()),
                 response: one.answered.response,
             };
             let objects = reviewed.into_iter().map(object).collect();
@@ -120,7 +118,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
 /// Reviews one document. None: an object of a kind that names no images.
 async fn review(
     judge: &Judge<Sources>,
-    snapshot: &Arc<Snapshot>,
+    snapshot: &Snapshot,
     document: Value,
     timeout: Duration,
 ) -> Result<Option<Reviewed>, Error> {
@@ -155,7 +153,7 @@ async fn review(
         (kind, name, request)
     };
     let body = serde_json::to_vec(&request).map_err(|error| super::surroundings("reading the input", &error))?;
-    let answered = admission::answer(judge, snapshot, &body, now(), Instant::now() + timeout).await;
+    let answered = admission::answer(judge, snapshot, &NoLookup, &body, now(), Instant::now() + timeout).await;
     Ok(Some(Reviewed { kind, name, answered }))
 }
 
@@ -177,8 +175,8 @@ fn namespaces(documents: &[Value]) -> BTreeMap<String, BTreeMap<String, String>>
 }
 
 fn exit(reviewed: &Reviewed) -> Exit {
-    match &reviewed.answered.decision {
-        Some(decision) => Exit::from(decision.outcome()),
+    match &reviewed.answered.decided {
+        Some(decided) => Exit::from(decided.decision.outcome()),
         None => Exit::from(Answer::Deny),
     }
 }
@@ -188,8 +186,8 @@ fn print_text(reviewed: &[Reviewed]) -> Result<(), Error> {
         let name = if one.name.is_empty() { "(no name)" } else { one.name.as_str() };
         let kind = if one.kind.is_empty() { "AdmissionReview" } else { one.kind.as_str() };
         output::print(&format!("{kind} {name}\n"))?;
-        let text = match &one.answered.decision {
-            Some(decision) => decision.text(),
+        let text = match &one.answered.decided {
+            Some(decided) => decided.decision.text(),
             None => format!("denied  {}", one.answered.response.message()),
         };
         output::print_text(&text)?;

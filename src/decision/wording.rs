@@ -11,6 +11,10 @@ use crate::verify::{Claim, Evidence, TimeSource};
 
 /// Candidates that a message lists for one authority.
 const FOUND_LIMIT: usize = 4;
+/// Images that the message of a denial lists.
+const IMAGE_LIMIT: usize = 10;
+/// Characters that a message takes of one text that somebody else wrote.
+const TEXT_LIMIT: usize = 1_024;
 
 /// The stable code of a verdict.
 pub(super) fn code(verdict: &Verdict) -> &'static str {
@@ -35,14 +39,17 @@ pub(super) fn code(verdict: &Verdict) -> &'static str {
 pub(super) fn denial(decision: &Decision) -> String {
     let mut text = String::new();
     if let Some(problem) = &decision.object {
-        let _ = write!(text, "{} [{}]", problem.message, problem.code);
+        let _ = write!(text, "{} [{}]", plain(&problem.message), problem.code);
     }
     let denying: Vec<_> = decision.images.iter().filter(|image| decision.effect(image) != Effect::Allow).collect();
     if !denying.is_empty() {
         let _ = write!(text, "{} of {} images refused", denying.len(), decision.images.len());
-        for image in denying {
+        for image in denying.iter().take(IMAGE_LIMIT) {
             text.push('\n');
             text.push_str(&paragraph(decision, image));
+        }
+        if let Some(more) = denying.len().checked_sub(IMAGE_LIMIT).filter(|more| *more > 0) {
+            let _ = write!(text, "\nand {more} more");
         }
     }
     text
@@ -102,17 +109,18 @@ pub(super) fn story(decision: &Decision, image: &ImageVerdicts) -> String {
 
 fn image_text(image: &ImageVerdicts) -> String {
     match &image.digest {
-        Some(digest) if !image.text.contains(digest.hex()) => format!("{} (now {digest})", image.text),
-        _ => image.text.clone(),
+        Some(digest) if !image.text.contains(digest.hex()) => format!("{} (now {digest})", plain(&image.text)),
+        _ => plain(&image.text),
     }
 }
 
 fn satisfied(trace: &AuthorityTrace, evidence: &Evidence) -> String {
     let what = match evidence.claim() {
         Claim::Signature => "signature".to_owned(),
-        Claim::Attestation { predicate_type } => format!("attestation {predicate_type}"),
+        Claim::Attestation { predicate_type } => format!("attestation {}", plain(predicate_type)),
     };
-    let mut text = format!("\n    {}: {what}\n      signer: {}", trace.authority, evidence.signer());
+    let mut text =
+        format!("\n    {}: {what}\n      signer: {}", trace.authority, plain(&evidence.signer().to_string()));
     for time in evidence.times() {
         let by = match time.source {
             TimeSource::Log => "log time",
@@ -132,9 +140,10 @@ fn refused_text(refused: &Refused) -> String {
     match refused {
         Refused::Revoked(revoked) => format!("\n  revoked by {}: {} [Revoked]", revoked.by, revoked.reason),
         Refused::InvalidReference { reason } => format!(
-            "\n  the reference is not one that a kubelet pulls as it stands: {reason} [InvalidReference]\n  next:   write host/path@sha256:<64 lower-case hexadecimal digits>"
+            "\n  the reference is not one that a kubelet pulls as it stands: {} [InvalidReference]\n  next:   write host/path@sha256:<64 lower-case hexadecimal digits>",
+            plain(reason)
         ),
-        Refused::Limit(problem) => format!("\n  {} [{}]", problem.message, problem.code),
+        Refused::Limit(problem) => format!("\n  {} [{}]", plain(&problem.message), problem.code),
     }
 }
 
@@ -155,12 +164,12 @@ fn verdict_text(verdict: &Verdict) -> String {
 }
 
 fn unmet(trace: &AuthorityTrace) -> String {
-    let mut text = format!("\n    authority {}\n    wanted: {}", trace.authority, trace.wanted);
+    let mut text = format!("\n    authority {}\n    wanted: {}", trace.authority, plain(&trace.wanted));
     if trace.near_misses.is_empty() {
         text.push_str("\n    found:  nothing");
     }
     for NearMiss { found, .. } in trace.near_misses.iter().take(FOUND_LIMIT) {
-        let _ = write!(text, "\n    found:  {found}");
+        let _ = write!(text, "\n    found:  {}", plain(found));
     }
     if let Some(more) = trace.near_misses.len().checked_sub(FOUND_LIMIT).filter(|more| *more > 0) {
         let _ = write!(text, "\n            and {more} more");
@@ -169,7 +178,7 @@ fn unmet(trace: &AuthorityTrace) -> String {
 }
 
 pub(super) fn headline(verdict: &Verdict) -> String {
-    match verdict.outcome() {
+    plain(&match verdict.outcome() {
         Outcome::Pass => "satisfied".to_owned(),
         Outcome::Fail(FailReason::RequirementNotMet) => "not satisfied".to_owned(),
         Outcome::Fail(FailReason::InvalidReference { reason }) => format!("the reference is refused: {reason}"),
@@ -188,7 +197,7 @@ pub(super) fn headline(verdict: &Verdict) -> String {
             format!("could not be judged: there is no trust root named {name}")
         }
         Outcome::Error(ErrorReason::Unreachable(problem)) => format!("could not be judged: {problem}"),
-    }
+    })
 }
 
 fn next(verdict: &Verdict) -> String {
@@ -243,10 +252,24 @@ pub(super) fn unmatched_warning(image: &ImageVerdicts) -> String {
     truncate(&format!("{}: no policy governs {} [Unmatched]", image.field, image.text))
 }
 
+/// A text that somebody else wrote, fit for a terminal and a log: no control or direction-changing characters, and not endless.
+fn plain(text: &str) -> String {
+    let hidden = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    let mut plain: String =
+        text.chars().take(TEXT_LIMIT).map(|character| if hidden(character) { '\u{fffd}' } else { character }).collect();
+    if text.chars().nth(TEXT_LIMIT).is_some() {
+        plain.push_str(" ...");
+    }
+    plain
+}
+
 /// Cuts a text to what one warning holds.
 fn truncate(text: &str) -> String {
     const LIMIT: usize = 250;
-    let text = text.replace(['\n', '\r'], " ");
+    let text = plain(text);
     if text.len() <= LIMIT {
         return text;
     }

@@ -131,6 +131,11 @@ fn label_rules(selector: &api::LabelSelector) -> Result<Vec<LabelRule>, PolicyEr
 }
 
 impl Policy {
+    /// Whether the policy looks at the labels of namespaces.
+    pub(super) fn selects_by_labels(&self) -> bool {
+        !self.namespaces.selector.is_empty()
+    }
+
     /// Whether the policy governs an image. Without a digest, which is a tag that nobody has resolved yet, a pattern that names
     /// a digest may govern and counts as if it did; one in `exclude` does not.
     pub(super) fn applies(&self, repository: &Repository, digest: Option<&Digest>, scope: &Scope) -> Applies {
