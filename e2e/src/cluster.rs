@@ -13,6 +13,7 @@ use rcgen::KeyPair;
 use serde_json::json;
 
 use crate::certificate::Authority;
+use crate::http::client;
 use crate::kubectl::Kubectl;
 use crate::process::{Process, start_on_free_ports};
 use crate::tools::Tools;
@@ -68,8 +69,8 @@ impl Cluster {
                 ]);
                 Ok(command)
             },
-            |[client, _]| {
-                ureq::get(format!("http://127.0.0.1:{client}/health")).call().map(drop).context("etcd's health")
+            |[port, _]| {
+                client().get(format!("http://127.0.0.1:{port}/health")).call().map(drop).context("etcd's health")
             },
         )?;
 

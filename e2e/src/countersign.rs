@@ -12,6 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::certificate::Authority;
+use crate::http::client;
 use crate::kubectl::Kubectl;
 use crate::process::{Process, run, start_on_free_ports};
 
@@ -63,7 +64,7 @@ impl Countersign {
             START_LIMIT,
             |[port, probe_port]| {
                 let mut command = Command::new(binary);
-                command.args(["serve", "--unmatched", options.unmatched, "--timeout", "8"]);
+                command.args(["serve", "--unmatched", options.unmatched, "--timeout", "8", "--drain-delay", "1"]);
                 command.args([
                     "--listen",
                     &format!("127.0.0.1:{port}"),
@@ -81,6 +82,10 @@ impl Countersign {
                     command.args(["--plain-http-registry", registry]);
                 }
                 command.args(&options.arguments);
+                // The registries are on loopback, whatever proxy the machine has.
+                command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+                // Nor does it have any credentials but those of its arguments.
+                command.env_remove("REGISTRY_AUTH_FILE").env_remove("DOCKER_CONFIG");
                 Ok(command)
             },
             |[_, probe_port]| get(probe_port, "/readyz").map(drop),
@@ -137,13 +142,8 @@ pub fn install_crds(binary: &Path, kubectl: &Kubectl) -> Result<()> {
     kubectl.accepts(&["wait", "--for=condition=Established", "--timeout=30s", &crd], None).map(drop)
 }
 
-/// Whether `countersign serve` knows this flag.
-pub fn serve_knows(binary: &Path, flag: &str) -> Result<bool> {
-    Ok(run(Command::new(binary).args(["serve", "--help"]), &[])?.success()?.stdout.contains(flag))
-}
-
 fn get(port: u16, path: &str) -> Result<String> {
     let mut response =
-        ureq::get(format!("http://127.0.0.1:{port}{path}")).call().with_context(|| format!("GET {path}"))?;
+        client().get(format!("http://127.0.0.1:{port}{path}")).call().with_context(|| format!("GET {path}"))?;
     Ok(response.body_mut().read_to_string()?)
 }

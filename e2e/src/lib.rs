@@ -3,6 +3,7 @@
 //! ```text
 //! tools        the programs that e2e/tools/build.sh made, and the countersign binary, by environment
 //! process      child processes that end with us whatever happens; free ports; waiting
+//! http         plain HTTP to loopback
 //! certificate  throw-away CAs, serving and client certificates
 //! kubectl      kubectl as a child process: `accepts`, `rejects`
 //! cluster      etcd and kube-apiserver
@@ -25,6 +26,7 @@ pub mod certificate;
 pub mod cluster;
 pub mod cosign;
 pub mod countersign;
+mod http;
 pub mod kubectl;
 pub mod layout;
 pub mod manifest;

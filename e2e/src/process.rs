@@ -317,7 +317,7 @@ mod tests {
         pipeline.arg("-c").arg(
             r#"sh -c 'echo $$ >owner; exec sleep 1000' | sh -c "$WATCHDOG" watchdog sh -c 'echo $$ >child; exec sleep 1000'"#,
         );
-        pipeline.env("WATCHDOG", WATCHDOG).current_dir(&folder).process_group(0);
+        pipeline.env("WATCHDOG", WATCHDOG).current_dir(&folder).process_group(0).stderr(Stdio::null());
         let mut pipeline = pipeline.spawn().unwrap();
         let pid = |file: &str| {
             eventually("a process id", Duration::from_secs(10), || {

@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+use crate::http::client;
 use crate::process::{Process, Readiness};
 use crate::tools::Tools;
 
@@ -117,7 +118,8 @@ impl Registry {
     /// Pushes a blob: POST opens an upload, PUT ends it.
     pub fn push_blob(&self, path: &str, bytes: &[u8]) -> Result<()> {
         let authorization = self.authorization()?;
-        let request = ureq::post(format!("http://{}/v2/{path}/blobs/uploads/", self.host))
+        let request = client()
+            .post(format!("http://{}/v2/{path}/blobs/uploads/", self.host))
             .header("Authorization", &authorization);
         let response =
             request.send_empty().with_context(|| format!("cannot open an upload to {}/{path}", self.host))?;
@@ -125,7 +127,8 @@ impl Registry {
         let location =
             if location.starts_with('/') { format!("http://{}{location}", self.host) } else { location.to_owned() };
         let separator = if location.contains('?') { '&' } else { '?' };
-        ureq::put(format!("{location}{separator}digest={}", sha256(bytes)))
+        client()
+            .put(format!("{location}{separator}digest={}", sha256(bytes)))
             .header("Authorization", &authorization)
             .header("Content-Type", "application/octet-stream")
             .send(bytes)
@@ -137,7 +140,8 @@ impl Registry {
     pub fn push_manifest(&self, path: &str, tag: Option<&str>, media_type: &str, bytes: &[u8]) -> Result<PushedImage> {
         let digest = sha256(bytes);
         let reference = tag.unwrap_or(&digest);
-        ureq::put(format!("http://{}/v2/{path}/manifests/{reference}", self.host))
+        client()
+            .put(format!("http://{}/v2/{path}/manifests/{reference}", self.host))
             .header("Authorization", &self.authorization()?)
             .header("Content-Type", media_type)
             .send(bytes)
@@ -147,7 +151,8 @@ impl Registry {
 
     /// Gives what `reference` names (a tag or a digest) the tag `tag` too.
     pub fn copy_tag(&self, path: &str, reference: &str, tag: &str) -> Result<PushedImage> {
-        let mut response = ureq::get(format!("http://{}/v2/{path}/manifests/{reference}", self.host))
+        let mut response = client()
+            .get(format!("http://{}/v2/{path}/manifests/{reference}", self.host))
             .header("Authorization", &self.authorization()?)
             .call()
             .with_context(|| format!("cannot fetch the manifest {reference} of {}/{path}", self.host))?;
@@ -160,7 +165,7 @@ impl Registry {
     /// The status of a GET of `/v2/PATH`, with or without our credentials.
     pub fn status(&self, path: &str, with_credentials: bool) -> Result<u16> {
         let mut request =
-            ureq::get(format!("http://{}/v2/{path}", self.host)).config().http_status_as_error(false).build();
+            client().get(format!("http://{}/v2/{path}", self.host)).config().http_status_as_error(false).build();
         if with_credentials {
             request = request.header("Authorization", &self.authorization()?);
         }
@@ -178,7 +183,7 @@ impl Registry {
             Access::Anonymous | Access::Basic => Ok(basic),
             Access::Token => {
                 let mut response =
-                    ureq::get(format!("http://{}/token", self.host)).header("Authorization", &basic).call()?;
+                    client().get(format!("http://{}/token", self.host)).header("Authorization", &basic).call()?;
                 let answer: Value = serde_json::from_str(&response.body_mut().read_to_string()?)?;
                 let token = answer.get("token").and_then(Value::as_str).context("the token service gives no token")?;
                 Ok(format!("Bearer {token}"))

@@ -4,12 +4,10 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use countersign_e2e::cosign::Format;
-use countersign_e2e::countersign::serve_knows;
 use countersign_e2e::manifest::{pod, signed_by};
 use countersign_e2e::process::free_ports;
 use countersign_e2e::registry::Registry;
 use countersign_e2e::stack::{Sandbox, Stack};
-use countersign_e2e::tools::countersign_binary;
 
 use crate::{Case, Run};
 
@@ -21,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a registry that refuses anonymous clients leaves the image undecided and denied", Run::Admission(anonymous)),
     ("with credentials the image is judged", Run::Admission(credentials)),
     ("a registry that does not answer leaves the image undecided and denied", Run::Admission(unreachable)),
+    ("a registry on loopback that nobody allowed is not contacted", Run::Admission(private_address)),
 ];
 
 fn referrers_api(stack: &Stack) -> Result<()> {
@@ -86,24 +85,21 @@ fn anonymous(sandbox: &Sandbox<'_>) -> Result<()> {
     let policy = sandbox.govern_images(&images, &signed_by(&[("2026", &stack.key.public_pem)]))?;
     for registry in registries {
         let image = registry.push_minimal(&sandbox.path("app"), &sandbox.path("private"))?;
-        let parts = [policy.name(), &image.repository, "unauthorized"];
+        let parts = [policy.name(), &image.repository, "[RegistryUnauthorized]"];
         sandbox.rejects(&pod(registry.name(), &image.reference()), &parts).context(registry.name())?;
     }
     Ok(())
 }
 
-/// The credentials are those of a file as podman and docker write it, where `serve` takes one.
+/// The credentials are those of a file as podman and docker write it.
 fn credentials(sandbox: &Sandbox<'_>) -> Result<()> {
-    const FLAG: &str = "--registry-auth-file";
-    ensure!(serve_knows(&countersign_binary()?, FLAG)?, "countersign serve has no {FLAG}");
     let stack = sandbox.stack();
-    for registry in [&stack.basic, &stack.token] {
+    for (instance, registry) in [("basic", &stack.basic), ("token", &stack.token)] {
         let folder = stack.new_folder()?;
         let file = folder.join("config.json");
         fs::write(&file, registry.auth_file().to_string())?;
         let file = file.to_str().context("a temporary folder that is no text")?;
-        let instance = registry.name();
-        let _instance = stack.start_instance(instance, "Allow", &[FLAG, file])?;
+        let _instance = stack.start_instance(instance, "Allow", &["--registry-auth-file", file])?;
         let known = sandbox.with_instance(instance)?;
         let image = registry.push_minimal(&known.path("app"), &known.path("private"))?;
         let policy = known.govern_images(&[known.pattern(registry)], &signed_by(&[("2026", &stack.key.public_pem)]))?;
@@ -116,10 +112,25 @@ fn credentials(sandbox: &Sandbox<'_>) -> Result<()> {
 }
 
 fn unreachable(sandbox: &Sandbox<'_>) -> Result<()> {
+    let host = closed_port()?;
+    let _instance = sandbox.stack().start_instance("unreachable", "Allow", &["--plain-http-registry", &host])?;
+    denied_undecided(&sandbox.with_instance("unreachable")?, &host, "[RegistryUnavailable]")
+}
+
+fn private_address(sandbox: &Sandbox<'_>) -> Result<()> {
+    denied_undecided(sandbox, &closed_port()?, "[RegistryAddressBlocked]")
+}
+
+/// Where no registry is.
+fn closed_port() -> Result<String> {
     let [port] = free_ports()?;
-    let images = [format!("127.0.0.1:{port}/**")];
-    let policy = sandbox.govern_images(&images, &signed_by(&[("2026", &sandbox.stack().key.public_pem)]))?;
-    let image = format!("127.0.0.1:{port}/app@sha256:{}", "0".repeat(64));
-    sandbox.rejects(&pod("app", &image), &[policy.name(), &image])?;
+    Ok(format!("127.0.0.1:{port}"))
+}
+
+fn denied_undecided(sandbox: &Sandbox<'_>, host: &str, code: &str) -> Result<()> {
+    let policy =
+        sandbox.govern_images(&[format!("{host}/**")], &signed_by(&[("2026", &sandbox.stack().key.public_pem)]))?;
+    let image = format!("{host}/app@sha256:{}", "0".repeat(64));
+    sandbox.rejects(&pod("app", &image), &[policy.name(), &image, code, "could not be judged"])?;
     Ok(())
 }
