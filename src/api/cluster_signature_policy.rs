@@ -1,0 +1,260 @@
+//! `ClusterSignaturePolicy`: which images must carry what, for the whole cluster.
+//!
+//! The shape and its bounds; `policy::Policy::parse` gives it meaning. Fields that nothing evaluates yet are absent, so that a
+//! policy which asks for them is refused and not half obeyed.
+
+#![expect(unreachable_pub, reason = "KubeSchema repeats each struct inside a function of its own")]
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which images must carry which signatures and attestations.
+#[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[kube(
+    group = "policy.countersign.dev",
+    version = "v1alpha1",
+    kind = "ClusterSignaturePolicy",
+    shortname = "csp",
+    category = "countersign",
+    printcolumn = r#"{"name":"Action","type":"string","jsonPath":".spec.action"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("self.authorities.size() < 2 || has(self.require)")
+    .message("two or more authorities need `require` to say how they combine"))]
+pub struct ClusterSignaturePolicySpec {
+    /// What a failed verdict does: deny the request, warn the user, or only record it. Absent: Enforce.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+    /// Image patterns that this policy governs: `host/path` with `*` within a path part and `**` across parts; a digest may be
+    /// named, a tag may not.
+    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 512)))]
+    pub images: Vec<String>,
+    /// Image patterns that are left out of `images`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 512)))]
+    pub exclude: Vec<String>,
+    /// Namespaces to which the policy applies. Absent: all.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub matches: Option<Match>,
+    /// How tags are treated. Absent: Pin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
+    /// Who may sign, and what.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub authorities: Vec<Authority>,
+    /// How the authorities combine. Mandatory with two or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require: Option<Requirement>,
+}
+
+/// What a verdict that is not a pass does to the request.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Action {
+    /// The request is denied.
+    Enforce,
+    /// The request is allowed with a warning.
+    Warn,
+    /// The request is allowed; the audit annotations record the failure.
+    Audit,
+}
+
+/// How a reference that carries a tag and no digest is treated.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Tags {
+    /// A Pod must name the digest that was verified; templates are judged at the digest that the tag has now.
+    Pin,
+    /// Every reference must name a digest.
+    Require,
+    /// A tag is judged at the digest that it has now, although the node may pull another one later.
+    Allow,
+}
+
+/// Namespaces by name and by label.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Match {
+    /// Names and globs (`*` stands for any characters). Empty: all namespaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
+    pub namespaces: Vec<String>,
+    /// Names and globs of namespaces that are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
+    pub exclude_namespaces: Vec<String>,
+    /// Labels that the namespace must carry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+}
+
+/// The Kubernetes label selector, with unknown fields refused.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LabelSelector {
+    /// Labels with exactly these values, all of them.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub match_labels: std::collections::BTreeMap<String, String>,
+    /// Expressions, all of which must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub match_expressions: Vec<LabelExpression>,
+}
+
+/// One expression of a label selector.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LabelExpression {
+    /// The label's key.
+    #[schemars(length(min = 1, max = 317))]
+    pub key: String,
+    /// How the label's value relates to `values`.
+    pub operator: LabelOperator,
+    /// The values: some for `In` and `NotIn`, none for `Exists` and `DoesNotExist`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 63)))]
+    pub values: Vec<String>,
+}
+
+/// Operators of a label selector.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum LabelOperator {
+    /// The label is there with one of the values.
+    In,
+    /// The label is absent, or its value is none of the values.
+    NotIn,
+    /// The label is there.
+    Exists,
+    /// The label is absent.
+    DoesNotExist,
+}
+
+/// Somebody whose signature, or whose attestation, counts.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("has(self.keyless) != has(self.keys)").message("exactly one of `keyless` and `keys`"))]
+pub struct Authority {
+    /// The name by which `require` and messages mention this authority.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Signers with a short-lived certificate of a Sigstore instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyless: Option<Keyless>,
+    /// Signers with a long-lived key; any one of the keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub keys: Option<Vec<Key>>,
+    /// Asks for an attestation of this kind by the authority. Absent: asks for a signature of the image itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Attestation>,
+}
+
+/// Certificate identities under a Sigstore instance.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Keyless {
+    /// The trust root by name: `public-good`, `staging`, `github`, or one that the controller was started with.
+    #[schemars(length(min = 1, max = 253))]
+    pub trust_root: String,
+    /// Identities, any of which may have signed.
+    #[schemars(length(min = 1, max = 32))]
+    pub identities: Vec<Identity>,
+}
+
+/// An identity: who vouched for the signer, and for whom.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Identity {
+    /// The OpenID Connect issuer in the certificate.
+    pub issuer: StringMatch,
+    /// The certificate's subject alternative name: an e-mail address or a URI.
+    pub subject: StringMatch,
+}
+
+/// Exactly one way to match a whole string.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("(has(self.exact) ? 1 : 0) + (has(self.glob) ? 1 : 0) + (has(self.regex) ? 1 : 0) == 1")
+    .message("exactly one of `exact`, `glob` and `regex`"))]
+pub struct StringMatch {
+    /// The string itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub exact: Option<String>,
+    /// A glob: `*` stands for any characters but `/` and `@`; a final `*` after `@refs/tags/` or `@refs/heads/` also for `/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub glob: Option<String>,
+    /// A regular expression of linear time, anchored at both ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub regex: Option<String>,
+}
+
+/// A public key.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Key {
+    /// The name by which messages mention this key.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// The key as PEM (`BEGIN PUBLIC KEY`).
+    #[schemars(length(min = 1, max = 8192))]
+    pub pem: String,
+}
+
+/// An attestation that an authority must have made about the image.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Attestation {
+    /// The statement's predicate type, compared exactly.
+    #[schemars(length(min = 1, max = 512))]
+    pub predicate_type: String,
+}
+
+/// How authorities combine: all of, or any of, their listed items.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("has(self.allOf) != has(self.anyOf)").message("exactly one of `allOf` and `anyOf`"))]
+pub struct Requirement {
+    /// Every item must be satisfied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub all_of: Option<Vec<RequirementItem>>,
+    /// One item must be satisfied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub any_of: Option<Vec<RequirementItem>>,
+}
+
+/// An item of a requirement: an authority, or one more level.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("(has(self.authority) ? 1 : 0) + (has(self.allOf) ? 1 : 0) + (has(self.anyOf) ? 1 : 0) == 1")
+    .message("exactly one of `authority`, `allOf` and `anyOf`"))]
+pub struct RequirementItem {
+    /// The name of an authority of this policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub authority: Option<String>,
+    /// Every one of these authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub all_of: Option<Vec<AuthorityName>>,
+    /// One of these authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub any_of: Option<Vec<AuthorityName>>,
+}
+
+/// An authority by name, at the innermost level of a requirement.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AuthorityName {
+    /// The name of an authority of this policy.
+    #[schemars(length(min = 1, max = 63))]
+    pub authority: String,
+}

@@ -1,0 +1,20 @@
+//! Custom resource types of the group `policy.countersign.dev`, version `v1alpha1`.
+//!
+//! Data only: what the API server stores and what policy files hold, field by field. No meaning is given here; `policy` parses
+//! these types into what can be evaluated. Every struct refuses unknown fields, because a misspelt restriction that is silently
+//! dropped is an open door.
+
+mod cluster_signature_policy;
+mod schema;
+
+pub use cluster_signature_policy::{
+    Action, Attestation, Authority, AuthorityName, ClusterSignaturePolicy, ClusterSignaturePolicySpec, Identity, Key, Keyless,
+    LabelExpression, LabelOperator, LabelSelector, Match, Requirement, RequirementItem, StringMatch, Tags,
+};
+pub use schema::custom_resource_definitions;
+
+/// API group of every kind of ours.
+pub const GROUP: &str = "policy.countersign.dev";
+
+/// The one served version.
+pub const VERSION: &str = "v1alpha1";

@@ -1,0 +1,171 @@
+//! What subcommands read: files, policies, trust roots, layouts, credentials.
+//!
+//! Bounded, and strict: a document in a policy file that is no policy is an error, because a misspelt kind must not mean "no
+//! policy".
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Error;
+use crate::policy::Policy;
+use crate::registry::{CredentialStore, OciLayout, RegistryClient, RegistryError, RegistryOptions, Sources};
+use crate::settings::{RegistryFlags, TrustRootFlag};
+use crate::trust::{TrustMaterial, TrustRoots};
+
+/// Bytes of one input file.
+const FILE_LIMIT: u64 = 16 << 20;
+/// Documents of one input file.
+const DOCUMENT_LIMIT: usize = 10_000;
+
+pub(super) fn unreadable(path: &Path, reason: &dyn std::fmt::Display) -> Error {
+    Error::Input { path: path.display().to_string(), reason: reason.to_string() }
+}
+
+/// Reads a file, or standard input for `-`.
+pub(super) fn read(path: &Path) -> Result<String, Error> {
+    let mut text = String::new();
+    let limit = FILE_LIMIT + 1;
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text))
+    };
+    let read = read.map_err(|error| unreadable(path, &error))?;
+    if read as u64 > FILE_LIMIT {
+        return Err(unreadable(path, &format!("it is larger than {FILE_LIMIT} bytes")));
+    }
+    Ok(text)
+}
+
+/// The documents of a YAML or JSON file; empty ones are left out, lists are unfolded.
+pub(super) fn documents(path: &Path) -> Result<Vec<Value>, Error> {
+    let text = read(path)?;
+    let documents: Vec<Value> = if text.trim_start().starts_with('{') {
+        // JSON by its own reader, whose numbers and messages are JSON's.
+        serde_json::Deserializer::from_str(&text)
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .map_err(|error| unreadable(path, &error))?
+    } else {
+        serde_saphyr::from_multiple(&text).map_err(|error| unreadable(path, &error))?
+    };
+    let mut unfolded = Vec::new();
+    for document in documents {
+        match document {
+            Value::Null => {}
+            Value::Object(mut object) if object.get("kind").and_then(Value::as_str) == Some("List") => {
+                match object.remove("items") {
+                    Some(Value::Array(items)) => unfolded.extend(items),
+                    _ => return Err(unreadable(path, &"a List without items")),
+                }
+            }
+            document => unfolded.push(document),
+        }
+    }
+    if unfolded.len() > DOCUMENT_LIMIT {
+        return Err(unreadable(path, &format!("it holds more than {DOCUMENT_LIMIT} objects")));
+    }
+    if unfolded.is_empty() {
+        return Err(unreadable(path, &"it holds no document"));
+    }
+    Ok(unfolded)
+}
+
+/// The policies in files, and in the YAML and JSON files of folders.
+pub(super) fn policies(paths: &[PathBuf]) -> Result<Vec<Arc<Policy>>, Error> {
+    let mut policies = Vec::new();
+    for path in files(paths)? {
+        for (position, document) in documents(&path)?.iter().enumerate() {
+            let policy = Policy::parse(document)
+                .map_err(|error| unreadable(&path, &format!("document {}: {error}", position + 1)))?;
+            policies.push(Arc::new(policy));
+        }
+    }
+    let mut names: Vec<_> = policies.iter().map(|policy| policy.name()).collect();
+    names.sort();
+    if let Some(name) = names.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first())).flatten() {
+        return Err(Error::Usage(format!("two policies are named {name}; in a cluster the second would replace the first")));
+    }
+    Ok(policies)
+}
+
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let is_policy_file = |path: &PathBuf| {
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            path.is_file() && extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
+        };
+        let entries = std::fs::read_dir(path).map_err(|error| unreadable(path, &error))?;
+        let entries: Result<Vec<PathBuf>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+        let mut found: Vec<PathBuf> =
+            entries.map_err(|error| unreadable(path, &error))?.into_iter().filter(is_policy_file).collect();
+        if found.is_empty() {
+            return Err(unreadable(path, &"no .yaml, .yml or .json file in it"));
+        }
+        found.sort();
+        files.append(&mut found);
+    }
+    Ok(files)
+}
+
+/// The embedded roots, and those of the flags in their place or beside them.
+pub(super) fn trust_roots(flags: &[TrustRootFlag]) -> Result<TrustRoots, Error> {
+    let mut roots = TrustRoots::embedded().map_err(|error| Error::Usage(error.to_string()))?;
+    for TrustRootFlag { name, file } in flags {
+        let material = match file {
+            Some(file) => TrustMaterial::parse(name, &read(file)?).map_err(|error| unreadable(file, &error))?,
+            None => TrustMaterial::embedded(name).map_err(|error| Error::Usage(error.to_string()))?,
+        };
+        roots.insert(material);
+    }
+    Ok(roots)
+}
+
+/// Where images come from: the layouts if any are given, with no network; else registries.
+pub(super) fn sources(layouts: &[PathBuf], flags: &RegistryFlags, own_logins: bool) -> Result<Sources, Error> {
+    let layouts = layouts
+        .iter()
+        .map(|path| OciLayout::open(path).map_err(|error| Error::Usage(error.to_string())))
+        .collect::<Result<Vec<_>, _>>()?;
+    let registry = if layouts.is_empty() { Some(client(flags, own_logins)?) } else { None };
+    Ok(Sources { layouts, registry })
+}
+
+/// A registry client. `own_logins`: also with the user's own logins, where podman and docker keep them.
+pub(super) fn client(flags: &RegistryFlags, own_logins: bool) -> Result<RegistryClient, Error> {
+    let RegistryFlags { registry_auth_file, plain_http_registry, private_registry, registry_ca } = flags;
+    let credentials = match (registry_auth_file, own_logins.then(own_login_file).flatten()) {
+        (Some(file), _) => credentials(file)?,
+        (None, Some(file)) => credentials(&file)?,
+        (None, None) => CredentialStore::default(),
+    };
+    let authorities: Result<Vec<Vec<u8>>, Error> =
+        registry_ca.iter().map(|path| read(path).map(String::into_bytes)).collect();
+    let options = RegistryOptions {
+        credentials,
+        plain_http: plain_http_registry.clone(),
+        private: private_registry.clone(),
+        extra_ca_pem: authorities?,
+        ..RegistryOptions::default()
+    };
+    RegistryClient::new(options).map_err(|error: RegistryError| Error::Usage(error.to_string()))
+}
+
+fn credentials(path: &Path) -> Result<CredentialStore, Error> {
+    CredentialStore::parse(read(path)?.as_bytes()).map_err(|error| unreadable(path, &error))
+}
+
+/// `DOCKER_CONFIG`, or `~/.docker`, if there is a file.
+fn own_login_file() -> Option<PathBuf> {
+    let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+    let folder = folder.or_else(|| std::env::home_dir().map(|home| home.join(".docker")))?;
+    Some(folder.join("config.json")).filter(|path| path.is_file())
+}

@@ -1,0 +1,197 @@
+//! `countersign review`: manifests or AdmissionReviews in, a decision for each object out.
+//!
+//! A manifest is judged as if it were being created; an AdmissionReview is answered as the webhook would answer it, by the same
+//! code. Namespaces among the inputs give the labels that policies select by.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::output::{self, Format};
+use super::{Error, Exit, input, now};
+use crate::admission::{self, Answered};
+use crate::decision::{Answer, Response, SCHEMA_VERSION, Trace};
+use crate::judge::Judge;
+use crate::policy::{Snapshot, Unmatched};
+use crate::registry::{Limits, Sources};
+use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, seconds};
+use crate::workload::WorkloadKind;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// Manifests (multi-document YAML or JSON) or AdmissionReviews; `-` is standard input. May be repeated.
+    #[arg(short, long, value_name = "FILE", required = true)]
+    file: Vec<PathBuf>,
+    /// A policy file, or a folder of them. May be repeated.
+    #[arg(long, value_name = "PATH", required = true)]
+    policies: Vec<PathBuf>,
+    /// An OCI image layout that answers for the images, with no network. May be repeated.
+    #[arg(long, value_name = "DIR")]
+    layout: Vec<PathBuf>,
+    /// What happens to images that no enforcing policy governs.
+    #[arg(long, value_enum, default_value = "Deny")]
+    unmatched: UnmatchedFlag,
+    /// A trust root for policies by name, from a file. May be repeated.
+    #[arg(long, value_name = "NAME=FILE")]
+    trust_root: Vec<TrustRootFlag>,
+    /// How the results are printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    /// Seconds that each object has.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    timeout: Duration,
+    #[command(flatten)]
+    registry: RegistryFlags,
+}
+
+/// One object and its answer.
+struct Reviewed {
+    kind: String,
+    name: String,
+    answered: Answered,
+}
+
+/// All decisions as JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    schema_version: u32,
+    objects: Vec<ObjectReport>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ObjectReport {
+    kind: String,
+    name: String,
+    #[serde(flatten)]
+    decision: Option<Trace>,
+    response: Response,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
+    let Arguments { file, policies, layout, unmatched, trust_root, output, timeout, registry } = arguments;
+    let mut documents = Vec::new();
+    for path in &file {
+        documents.extend(input::documents(path)?);
+    }
+    let policies = input::policies(&policies)?;
+    let snapshot = Snapshot::new(input::trust_roots(&trust_root)?, Unmatched::from(unmatched))
+        .with_policies(policies, Vec::new())
+        .with_namespaces(namespaces(&documents));
+    let snapshot = Arc::new(snapshot);
+    let judge = Judge::new(input::sources(&layout, &registry, true)?, Limits::default());
+    let only_reviews = documents.iter().all(admission::is_review);
+    let mut reviewed = Vec::new();
+    for document in documents {
+        match review(&judge, &snapshot, document, timeout).await? {
+            Some(one) => reviewed.push(one),
+            None => continue,
+        }
+    }
+    if reviewed.is_empty() {
+        return Err(Error::Usage("the input holds no object that names images".to_owned()));
+    }
+    let exit = reviewed.iter().map(exit).max().unwrap_or(Exit::Denied);
+    match output {
+        Format::Text => print_text(&reviewed)?,
+        Format::Json if only_reviews => {
+            for one in &reviewed {
+                output::print_json(&one.answered.response)?;
+            }
+        }
+        Format::Json => {
+            let object = |one: Reviewed| ObjectReport {
+                kind: one.kind,
+                name: one.name,
+                decision: one.answered.decision.map(|decision| decision.trace()),
+                response: one.answered.response,
+            };
+            let objects = reviewed.into_iter().map(object).collect();
+            output::print_json(&Report { schema_version: SCHEMA_VERSION, objects })?;
+        }
+    }
+    Ok(exit)
+}
+
+/// Reviews one document. None: an object of a kind that names no images.
+async fn review(
+    judge: &Judge<Sources>,
+    snapshot: &Arc<Snapshot>,
+    document: Value,
+    timeout: Duration,
+) -> Result<Option<Reviewed>, Error> {
+    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (kind, name, request) = if admission::is_review(&document) {
+        let name = if text("/request/name").is_empty() { text("/request/object/metadata/name") } else { text("/request/name") };
+        (text("/request/kind/kind"), name, document.clone())
+    } else {
+        let Some(group_version) = document.get("apiVersion").and_then(Value::as_str) else {
+            return Err(Error::Usage("a document has no apiVersion, so that nobody knows what it is".to_owned()));
+        };
+        let (group, version) = group_version.split_once('/').unwrap_or(("", group_version));
+        let (kind, name) = (text("/kind"), text("/metadata/name"));
+        if WorkloadKind::from_group_kind(group, &kind).is_none() {
+            return Ok(None);
+        }
+        let namespace = text("/metadata/namespace");
+        let request = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "review",
+                "kind": {"group": group, "version": version, "kind": kind},
+                "namespace": if namespace.is_empty() { "default" } else { namespace.as_str() },
+                "operation": "CREATE",
+                "object": document,
+            },
+        });
+        (kind, name, request)
+    };
+    let body = serde_json::to_vec(&request).map_err(|error| super::surroundings("reading the input", &error))?;
+    let answered = admission::answer(judge, snapshot, &body, now(), Instant::now() + timeout).await;
+    Ok(Some(Reviewed { kind, name, answered }))
+}
+
+/// The labels of the Namespaces in the input, with the one that Kubernetes sets on every namespace.
+fn namespaces(documents: &[Value]) -> BTreeMap<String, BTreeMap<String, String>> {
+    let is_namespace = |document: &&Value| {
+        document.get("kind").and_then(Value::as_str) == Some("Namespace")
+            && document.get("apiVersion").and_then(Value::as_str) == Some("v1")
+    };
+    let namespace = |document: &Value| {
+        let name = document.pointer("/metadata/name")?.as_str()?.to_owned();
+        let labels = document.pointer("/metadata/labels").and_then(Value::as_object);
+        let label = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+        let mut labels: BTreeMap<String, String> = labels.into_iter().flatten().filter_map(label).collect();
+        labels.insert("kubernetes.io/metadata.name".to_owned(), name.clone());
+        Some((name, labels))
+    };
+    documents.iter().filter(is_namespace).filter_map(namespace).collect()
+}
+
+fn exit(reviewed: &Reviewed) -> Exit {
+    match &reviewed.answered.decision {
+        Some(decision) => Exit::from(decision.outcome()),
+        None => Exit::from(Answer::Deny),
+    }
+}
+
+fn print_text(reviewed: &[Reviewed]) -> Result<(), Error> {
+    for one in reviewed {
+        let name = if one.name.is_empty() { "(no name)" } else { one.name.as_str() };
+        let kind = if one.kind.is_empty() { "AdmissionReview" } else { one.kind.as_str() };
+        output::print(&format!("{kind} {name}\n"))?;
+        let text = match &one.answered.decision {
+            Some(decision) => decision.text(),
+            None => format!("denied  {}", one.answered.response.message()),
+        };
+        output::print_text(&text)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! `countersign serve`: the webhook in a cluster.
+//!
+//! Wires watches, registry, judge and server together, and ends with them.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use super::{Error, Exit, input, now, surroundings};
+use crate::cluster::Cluster;
+use crate::judge::Judge;
+use crate::policy::{Snapshot, Unmatched};
+use crate::registry::Limits;
+use crate::server::{self, ServerSettings, Snapshots};
+use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, seconds};
+use crate::telemetry::{self, LogFormat};
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// Where the API server calls the webhook, over TLS.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8443")]
+    listen: SocketAddr,
+    /// Where probes and metrics are served, over plain HTTP.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
+    probe_listen: SocketAddr,
+    /// The webhook's certificate chain, PEM; read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: PathBuf,
+    /// The webhook's private key, PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_key: PathBuf,
+    /// How to reach the API server. Absent: as any client in a pod or on a workstation does.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// A trust root for policies by name, from a file. May be repeated.
+    #[arg(long, value_name = "NAME=FILE")]
+    trust_root: Vec<TrustRootFlag>,
+    /// What happens to images that no enforcing policy governs.
+    #[arg(long, value_enum, default_value = "Deny")]
+    unmatched: UnmatchedFlag,
+    /// Seconds for a review whose caller names no timeout.
+    #[arg(long, value_name = "SECONDS", default_value = "9", value_parser = seconds)]
+    timeout: Duration,
+    /// Reviews at once; more are sent away with 429.
+    #[arg(long, value_name = "NUMBER", default_value = "128", value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// Seconds for which requests are still taken after the signal to end.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    drain_delay: Duration,
+    /// How logs are written.
+    #[arg(long, value_enum, default_value = "json")]
+    log_format: LogFormat,
+    /// Which logs are written: a level, or a filter such as `info,countersign=debug`.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+    #[command(flatten)]
+    registry: RegistryFlags,
+}
+
+impl Snapshots for Cluster {
+    fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
+        Self::snapshot(self).map_err(|error| error.to_string())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Self::ready(self).map_err(|error| error.to_string())
+    }
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
+    let Arguments {
+        listen,
+        probe_listen,
+        tls_cert,
+        tls_key,
+        kubeconfig,
+        trust_root,
+        unmatched,
+        timeout,
+        concurrency,
+        drain_delay,
+        log_format,
+        log,
+        registry,
+    } = arguments;
+    telemetry::start_logging(log_format, &log);
+    let roots = input::trust_roots(&trust_root)?;
+    let judge = Judge::new(input::sources(&[], &registry, false)?, Limits::default());
+    let client = client(kubeconfig).await?;
+    let cluster = Cluster::new(roots, Unmatched::from(unmatched));
+    let bind = |address: SocketAddr| TcpListener::bind(address).map_err(|error| surroundings("listening", &error));
+    let (webhook, probes) = (bind(listen)?, bind(probe_listen)?);
+    tracing::info!(%listen, %probe_listen, version = env!("CARGO_PKG_VERSION"), "serving");
+    let settings = ServerSettings {
+        tls_certificate: tls_cert,
+        tls_key,
+        timeout,
+        concurrency: usize::from(concurrency),
+        drain_delay,
+    };
+    let serve = server::serve(settings, webhook, probes, judge, Arc::clone(&cluster), now);
+    tokio::select! {
+        served = serve => served.map_err(|error| surroundings("serving", &error))?,
+        // The watches never end by themselves; if they do, an instance that sees nothing must not stay.
+        () = cluster.watch(client) => return Err(surroundings("watching", &"the watches ended")),
+    }
+    Ok(Exit::Allowed)
+}
+
+async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, Error> {
+    const DOING: &str = "configuring the Kubernetes client";
+    let config = match kubeconfig {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(&path).map_err(|error| input::unreadable(&path, &error))?;
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+                .await
+                .map_err(|error| surroundings(DOING, &error))?
+        }
+        None => Config::infer().await.map_err(|error| surroundings(DOING, &error))?,
+    };
+    Client::try_from(config).map_err(|error| surroundings(DOING, &error))
+}

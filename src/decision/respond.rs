@@ -1,0 +1,138 @@
+//! The AdmissionResponse: allowed or not, the message, warnings and audit annotations.
+//!
+//! Follows `admission.k8s.io/v1`. An allow is written only from a [`Decision`] that allows; everything that went wrong before
+//! there was one is a denial of its own.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Decision, Effect, Finding, wording};
+use crate::policy::{Action, Unmatched};
+
+/// Warnings that one answer carries.
+const WARNING_LIMIT: usize = 16;
+/// Bytes of the trace in an audit annotation.
+const ANNOTATION_LIMIT: usize = 16 << 10;
+
+/// An AdmissionReview with its response.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Response {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Body,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    uid: String,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    code: u16,
+    reason: &'static str,
+    message: String,
+}
+
+impl Response {
+    fn new(uid: &str, body: Body) -> Self {
+        Self { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response: Body { uid: uid.to_owned(), ..body } }
+    }
+
+    /// Whether the request is allowed.
+    pub fn allowed(&self) -> bool {
+        self.response.allowed
+    }
+
+    /// The message of a denial; empty if the request is allowed.
+    pub fn message(&self) -> &str {
+        self.response.status.as_ref().map_or("", |status| status.message.as_str())
+    }
+}
+
+/// The answer to a review that could not be decoded. `uid` is that of the request if it could be read, else empty.
+pub fn deny_undecodable(uid: &str, reason: &str) -> Response {
+    let status =
+        Status { code: 400, reason: "BadRequest", message: format!("the request could not be decoded: {reason} [Undecodable]") };
+    let body = Body {
+        uid: String::new(),
+        allowed: false,
+        status: Some(status),
+        warnings: Vec::new(),
+        audit_annotations: BTreeMap::new(),
+    };
+    Response::new(uid, body)
+}
+
+impl Decision {
+    /// The answer to the request with this uid. A dry run gets the short trace as warnings, on allow too.
+    pub fn respond(&self, uid: &str, dry_run: bool) -> Response {
+        let allowed = self.allows();
+        let status = (!allowed).then(|| Status { code: 403, reason: "Forbidden", message: wording::denial(self) });
+        let body = Body {
+            uid: String::new(),
+            allowed,
+            status,
+            warnings: self.warnings(dry_run),
+            audit_annotations: self.audit_annotations(),
+        };
+        Response::new(uid, body)
+    }
+
+    fn warnings(&self, dry_run: bool) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for image in &self.images {
+            match &image.finding {
+                Finding::Judged(verdicts) => {
+                    let told = |action: Action, passes: bool| match action {
+                        Action::Warn => !passes || dry_run,
+                        Action::Enforce | Action::Audit => dry_run,
+                    };
+                    let told = verdicts.iter().filter(|verdict| told(verdict.action(), verdict.passes()));
+                    warnings.extend(told.map(|verdict| wording::warning(image, verdict)));
+                    let matched = verdicts.iter().any(|verdict| verdict.action() == Action::Enforce);
+                    if !matched && self.unmatched == Unmatched::Warn {
+                        warnings.push(wording::unmatched_warning(image));
+                    }
+                }
+                Finding::Unmatched if self.unmatched == Unmatched::Warn || dry_run => {
+                    warnings.push(wording::unmatched_warning(image));
+                }
+                Finding::Unmatched | Finding::Refused(_) => {}
+            }
+        }
+        let more = warnings.len().saturating_sub(WARNING_LIMIT);
+        warnings.truncate(WARNING_LIMIT);
+        if more > 0 {
+            warnings.push(format!("and {more} more"));
+        }
+        warnings
+    }
+
+    /// The decision and, where something would fail or does, the trace.
+    fn audit_annotations(&self) -> BTreeMap<String, String> {
+        let mut annotations = BTreeMap::new();
+        annotations.insert("decision".to_owned(), if self.allows() { "allow" } else { "deny" }.to_owned());
+        let fails = |image| {
+            self.effect(image) != Effect::Allow
+                || matches!(&image.finding, Finding::Judged(verdicts) if verdicts.iter().any(|verdict| !verdict.passes()))
+        };
+        if self.images.iter().any(fails)
+            && let Ok(trace) = serde_json::to_string(&self.trace())
+        {
+            let trace = if trace.len() <= ANNOTATION_LIMIT { trace } else { format!("{} bytes, not kept", trace.len()) };
+            annotations.insert("trace".to_owned(), trace);
+        }
+        annotations
+    }
+}

@@ -1,0 +1,119 @@
+//! The trace of a decision as JSON and as text, for the command line, for logs and for audit annotations.
+//!
+//! Codes and field names are stable within a `schemaVersion`; messages are for people and may change.
+
+use serde::Serialize;
+
+use super::{Decision, Effect, Finding, ImageVerdicts, Answer, Refused, wording};
+use crate::policy::{Action, AuthorityTrace, Outcome, Verdict};
+
+/// The version of every JSON that countersign writes of its own.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A decision as JSON.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trace {
+    schema_version: u32,
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    images: Vec<ImageTrace>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageTrace {
+    field: String,
+    image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    verdicts: Vec<VerdictTrace>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct VerdictTrace {
+    policy: String,
+    action: Action,
+    verdict: &'static str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    authorities: Vec<AuthorityTrace>,
+}
+
+impl Decision {
+    /// The decision as JSON.
+    pub fn trace(&self) -> Trace {
+        let decision = match self.outcome() {
+            Answer::Allow => "Allow",
+            Answer::Deny | Answer::Undecided => "Deny",
+        };
+        Trace {
+            schema_version: SCHEMA_VERSION,
+            decision,
+            code: self.object.as_ref().map(|problem| problem.code),
+            message: self.object.as_ref().map(|problem| problem.message.clone()),
+            images: self.images.iter().map(|image| self.image_trace(image)).collect(),
+        }
+    }
+
+    /// The decision for a terminal: every image with its story, under a heading for the object if there is one.
+    pub fn text(&self) -> String {
+        let mut paragraphs: Vec<String> = self.images.iter().map(|image| wording::story(self, image)).collect();
+        if let Some(problem) = &self.object {
+            paragraphs.push(format!("denied  {} [{}]", problem.message, problem.code));
+        }
+        if paragraphs.is_empty() {
+            paragraphs.push("allowed nothing to judge: no image changes".to_owned());
+        }
+        paragraphs.join("\n")
+    }
+
+    fn image_trace(&self, image: &ImageVerdicts) -> ImageTrace {
+        let (code, message, verdicts) = match &image.finding {
+            Finding::Unmatched => (Some("Unmatched"), None, Vec::new()),
+            Finding::Refused(Refused::Revoked(revoked)) => (Some("Revoked"), Some(revoked.reason.clone()), Vec::new()),
+            Finding::Refused(Refused::InvalidReference { reason }) => {
+                (Some("InvalidReference"), Some(reason.clone()), Vec::new())
+            }
+            Finding::Refused(Refused::Limit(problem)) => {
+                (Some(problem.code), Some(problem.message.clone()), Vec::new())
+            }
+            Finding::Judged(verdicts) => (None, None, verdicts.iter().map(verdict_trace).collect()),
+        };
+        ImageTrace {
+            field: image.field.clone(),
+            image: image.text.clone(),
+            digest: image.digest.as_ref().map(ToString::to_string),
+            decision: if self.effect(image) == Effect::Allow { "Allow" } else { "Deny" },
+            code,
+            message,
+            verdicts,
+        }
+    }
+}
+
+fn verdict_trace(verdict: &Verdict) -> VerdictTrace {
+    let (name, message) = match verdict.outcome() {
+        Outcome::Pass => ("Pass", None),
+        Outcome::Fail(_) => ("Fail", Some(wording::headline(verdict))),
+        Outcome::Error(_) => ("Error", Some(wording::headline(verdict))),
+    };
+    VerdictTrace {
+        policy: verdict.policy().to_string(),
+        action: verdict.action(),
+        verdict: name,
+        code: wording::code(verdict),
+        message,
+        authorities: verdict.authorities().to_vec(),
+    }
+}

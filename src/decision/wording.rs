@@ -1,0 +1,241 @@
+//! The words for people: what was wanted, what was found, what to do next.
+//!
+//! Every sentence that a user reads about a verdict is made here, from typed reasons; no secret can be among them, because no
+//! reason carries one.
+
+use std::fmt::Write as _;
+
+use super::{Decision, Effect, Finding, ImageVerdicts, Refused};
+use crate::policy::{Action, AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Unmatched, Verdict};
+use crate::verify::{Claim, Evidence, TimeSource};
+
+/// Candidates that a message lists for one authority.
+const FOUND_LIMIT: usize = 4;
+
+/// The stable code of a verdict.
+pub(super) fn code(verdict: &Verdict) -> &'static str {
+    match verdict.outcome() {
+        Outcome::Pass => "Pass",
+        Outcome::Fail(FailReason::RequirementNotMet) => {
+            let unmet = || verdict.authorities().iter().filter(|trace| trace.satisfied_by.is_empty());
+            let nearest = unmet().filter_map(|trace| trace.near_misses.first()).max_by_key(|miss| miss.nearness);
+            nearest.map_or("NoSignature", |miss| miss.code)
+        }
+        Outcome::Fail(FailReason::InvalidReference { .. }) => "InvalidReference",
+        Outcome::Fail(FailReason::NotPinned { .. }) => "NotPinned",
+        Outcome::Fail(FailReason::ShortName) => "ShortName",
+        Outcome::Fail(FailReason::Content(problem)) | Outcome::Error(ErrorReason::Unreachable(problem)) => problem.code,
+        Outcome::Error(ErrorReason::PolicyInvalid { .. }) => "PolicyInvalid",
+        Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => "NamespaceUnknown",
+        Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => "TrustRootUnknown",
+    }
+}
+
+/// The message of a denial: one paragraph an image that denies.
+pub(super) fn denial(decision: &Decision) -> String {
+    let mut text = String::new();
+    if let Some(problem) = &decision.object {
+        let _ = write!(text, "{} [{}]", problem.message, problem.code);
+    }
+    let denying: Vec<_> = decision.images.iter().filter(|image| decision.effect(image) != Effect::Allow).collect();
+    if !denying.is_empty() {
+        let _ = write!(text, "{} of {} images refused", denying.len(), decision.images.len());
+        for image in denying {
+            text.push('\n');
+            text.push_str(&paragraph(decision, image));
+        }
+    }
+    text
+}
+
+/// What denies one image, indented under its field and reference.
+fn paragraph(decision: &Decision, image: &ImageVerdicts) -> String {
+    let mut text = format!("{}: {}", image.field, image_text(image));
+    match &image.finding {
+        Finding::Unmatched => {
+            text.push_str("\n  no policy governs this image [Unmatched]");
+            text.push_str("\n  next:   write a ClusterSignaturePolicy whose images name it, or ask whoever governs this cluster");
+        }
+        Finding::Refused(refused) => text.push_str(&refused_text(refused)),
+        Finding::Judged(verdicts) => {
+            let mut matched = false;
+            for verdict in verdicts {
+                matched |= verdict.action() == Action::Enforce;
+                if verdict.action() == Action::Enforce && !verdict.passes() {
+                    text.push_str(&verdict_text(verdict));
+                }
+            }
+            if !matched && decision.unmatched == Unmatched::Deny {
+                text.push_str("\n  no enforcing policy governs this image [Unmatched]");
+            }
+        }
+    }
+    text
+}
+
+/// The whole story of an image for a terminal, passes included.
+pub(super) fn story(decision: &Decision, image: &ImageVerdicts) -> String {
+    let allowed = decision.effect(image) == Effect::Allow;
+    let mut text = format!("{} {}", if allowed { "allowed" } else { "denied " }, image_text(image));
+    match &image.finding {
+        Finding::Unmatched => text.push_str("\n  no policy governs this image [Unmatched]"),
+        Finding::Refused(refused) => text.push_str(&refused_text(refused)),
+        Finding::Judged(verdicts) => {
+            for verdict in verdicts {
+                if verdict.passes() {
+                    let _ = write!(text, "\n  policy {}: satisfied", verdict.policy());
+                    for trace in verdict.authorities() {
+                        for evidence in &trace.satisfied_by {
+                            text.push_str(&satisfied(trace, evidence));
+                        }
+                    }
+                } else {
+                    text.push_str(&verdict_text(verdict));
+                }
+            }
+        }
+    }
+    text
+}
+
+fn image_text(image: &ImageVerdicts) -> String {
+    match &image.digest {
+        Some(digest) if !image.text.contains(digest.hex()) => format!("{} (now {digest})", image.text),
+        _ => image.text.clone(),
+    }
+}
+
+fn satisfied(trace: &AuthorityTrace, evidence: &Evidence) -> String {
+    let what = match evidence.claim() {
+        Claim::Signature => "signature".to_owned(),
+        Claim::Attestation { predicate_type } => format!("attestation {predicate_type}"),
+    };
+    let mut text = format!("\n    {}: {what}\n      signer: {}", trace.authority, evidence.signer());
+    for time in evidence.times() {
+        let by = match time.source {
+            TimeSource::Log => "log time",
+            TimeSource::TimestampAuthority => "timestamp",
+        };
+        let _ = write!(text, "\n      {by}: {}", time.at);
+    }
+    for log in evidence.logs() {
+        let how = if log.inclusion_proof { "inclusion proved" } else { "inclusion promised" };
+        let _ = write!(text, "\n      log entry: {} in {} ({how})", log.index, log.log);
+    }
+    let _ = write!(text, "\n      found by: {}", evidence.origin().path);
+    text
+}
+
+fn refused_text(refused: &Refused) -> String {
+    match refused {
+        Refused::Revoked(revoked) => format!("\n  revoked by {}: {} [Revoked]", revoked.by, revoked.reason),
+        Refused::InvalidReference { reason } => format!(
+            "\n  the reference is not one that a kubelet pulls as it stands: {reason} [InvalidReference]\n  next:   write host/path@sha256:<64 lower-case hexadecimal digits>"
+        ),
+        Refused::Limit(problem) => format!("\n  {} [{}]", problem.message, problem.code),
+    }
+}
+
+fn verdict_text(verdict: &Verdict) -> String {
+    let action = match verdict.action() {
+        Action::Enforce => "",
+        Action::Warn => " (warns only)",
+        Action::Audit => " (audits only)",
+    };
+    let mut text = format!("\n  policy {}: {} [{}]{action}", verdict.policy(), headline(verdict), code(verdict));
+    if matches!(verdict.outcome(), Outcome::Fail(FailReason::RequirementNotMet)) {
+        for trace in verdict.authorities().iter().filter(|trace| trace.satisfied_by.is_empty()) {
+            text.push_str(&unmet(trace));
+        }
+    }
+    let _ = write!(text, "\n    next:   {}", next(verdict));
+    text
+}
+
+fn unmet(trace: &AuthorityTrace) -> String {
+    let mut text = format!("\n    authority {}\n    wanted: {}", trace.authority, trace.wanted);
+    if trace.near_misses.is_empty() {
+        text.push_str("\n    found:  nothing");
+    }
+    for NearMiss { found, .. } in trace.near_misses.iter().take(FOUND_LIMIT) {
+        let _ = write!(text, "\n    found:  {found}");
+    }
+    if let Some(more) = trace.near_misses.len().checked_sub(FOUND_LIMIT).filter(|more| *more > 0) {
+        let _ = write!(text, "\n            and {more} more");
+    }
+    text
+}
+
+pub(super) fn headline(verdict: &Verdict) -> String {
+    match verdict.outcome() {
+        Outcome::Pass => "satisfied".to_owned(),
+        Outcome::Fail(FailReason::RequirementNotMet) => "not satisfied".to_owned(),
+        Outcome::Fail(FailReason::InvalidReference { reason }) => format!("the reference is refused: {reason}"),
+        Outcome::Fail(FailReason::NotPinned { .. }) => "a digest is wanted, a tag was found".to_owned(),
+        Outcome::Fail(FailReason::ShortName) => {
+            "a registry host is wanted, a short name was found, which nodes may expand to another registry".to_owned()
+        }
+        Outcome::Fail(FailReason::Content(problem)) => format!("the registry's content is refused: {problem}"),
+        Outcome::Error(ErrorReason::PolicyInvalid { reason }) => {
+            format!("could not be judged: the stored policy does not parse: {reason}")
+        }
+        Outcome::Error(ErrorReason::NamespaceUnknown { namespace }) => {
+            format!("could not be judged: the labels of the namespace {namespace} are not known")
+        }
+        Outcome::Error(ErrorReason::TrustRootUnknown { name }) => {
+            format!("could not be judged: there is no trust root named {name}")
+        }
+        Outcome::Error(ErrorReason::Unreachable(problem)) => format!("could not be judged: {problem}"),
+    }
+}
+
+fn next(verdict: &Verdict) -> String {
+    match verdict.outcome() {
+        Outcome::Pass => String::new(),
+        Outcome::Fail(FailReason::RequirementNotMet) => match code(verdict) {
+            "NoSignature" => "sign or attest the image as wanted, push the signature beside it, and try again".to_owned(),
+            "IdentityMismatch" | "IssuerMismatch" => {
+                "have the wanted identity sign this digest; if the found signer is right, add it to the policy".to_owned()
+            }
+            "AttestationOnly" => {
+                "sign the image itself, or ask for the attestation with `attestation.predicateType` in the policy".to_owned()
+            }
+            "PredicateTypeMismatch" => "attest the wanted type, or name the found one in the policy".to_owned(),
+            _ => "sign this digest anew, and push the signature beside the image".to_owned(),
+        },
+        Outcome::Fail(FailReason::InvalidReference { .. }) => "correct the reference".to_owned(),
+        Outcome::Fail(FailReason::NotPinned { resolved: Some(pinned) }) => format!("write {pinned}"),
+        Outcome::Fail(FailReason::NotPinned { resolved: None }) => "name the image by its digest".to_owned(),
+        Outcome::Fail(FailReason::ShortName) => "write the registry's host in front".to_owned(),
+        Outcome::Fail(FailReason::Content(_)) => "push the image and its signatures again, within the limits".to_owned(),
+        Outcome::Error(ErrorReason::PolicyInvalid { .. }) => "correct the policy; until then nothing that it selects is admitted".to_owned(),
+        Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => "try again; on a workstation add the Namespace to the input".to_owned(),
+        Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => "correct the name in the policy, or start countersign with --trust-root NAME=FILE".to_owned(),
+        Outcome::Error(ErrorReason::Unreachable(_)) => "try again when the registry answers".to_owned(),
+    }
+}
+
+/// One line for a warning: the API server cuts longer ones.
+pub(super) fn warning(image: &ImageVerdicts, verdict: &Verdict) -> String {
+    let mut text = format!("{}: policy {} [{}]: {}", image.field, verdict.policy(), code(verdict), headline(verdict));
+    if let Some(miss) = verdict.authorities().iter().find_map(|trace| trace.near_misses.first()) {
+        let _ = write!(text, "; found {}", miss.found);
+    }
+    truncate(text)
+}
+
+/// One line for an image that nothing governs.
+pub(super) fn unmatched_warning(image: &ImageVerdicts) -> String {
+    truncate(format!("{}: no policy governs {} [Unmatched]", image.field, image.text))
+}
+
+/// Cuts a text to what one warning holds.
+pub(super) fn truncate(text: String) -> String {
+    const LIMIT: usize = 250;
+    let text = text.replace(['\n', '\r'], " ");
+    if text.len() <= LIMIT {
+        return text;
+    }
+    let end = (0..LIMIT.saturating_sub(4)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{} ...", text.get(..end).unwrap_or_default())
+}

@@ -1,0 +1,352 @@
+//! Evidence and a policy to a verdict, with the reasons.
+//!
+//! Pure and complete: a `Pass` exists only here, only where the requirement holds over evidence that satisfies each authority it
+//! counts. What could not be looked at never helps; it turns a `Fail` into an `Error`.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::{Action, Authority, Identity, InvalidPolicy, Policy, PolicyName, Signers};
+use crate::evidence::Origin;
+use crate::revocation::Revocations;
+use crate::trust::{GITHUB, TrustRoots};
+use crate::verify::{Claim, Evidence, Gathered, Refusal, Signer, TimeSource};
+
+/// How far ahead of our clock a verified time may be.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// The verdict of one policy on one image. Built only in this module.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    policy: PolicyName,
+    action: Action,
+    outcome: Outcome,
+    authorities: Vec<AuthorityTrace>,
+}
+
+/// How a verdict came out.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The evidence satisfies the policy.
+    Pass,
+    /// It does not.
+    Fail(FailReason),
+    /// It could not be judged.
+    Error(ErrorReason),
+}
+
+/// Why evidence does not satisfy a policy.
+#[derive(Clone, Debug)]
+pub enum FailReason {
+    /// The requirement does not hold; the trace says what each authority lacks.
+    RequirementNotMet,
+    /// The reference does not name an image that a kubelet would pull.
+    InvalidReference {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tag where the policy wants a digest.
+    NotPinned {
+        /// The digest that the tag has now, if it was resolved.
+        resolved: Option<String>,
+    },
+    /// A short name where the policy allows tags: nodes may expand it to another registry.
+    ShortName,
+    /// What the registry holds is broken: a digest does not match, a limit is exceeded, a document is malformed.
+    Content(Problem),
+}
+
+/// Why a policy could not be judged.
+#[derive(Clone, Debug)]
+pub enum ErrorReason {
+    /// The stored policy does not parse.
+    PolicyInvalid {
+        /// Why not.
+        reason: String,
+    },
+    /// The policy asks for labels of a namespace that is not known.
+    NamespaceUnknown {
+        /// The namespace.
+        namespace: String,
+    },
+    /// A trust root that the policy names is not there.
+    TrustRootUnknown {
+        /// The root's name.
+        name: String,
+    },
+    /// The registry, or something else that was needed, could not be reached in time.
+    Unreachable(Problem),
+}
+
+/// Something that went wrong on the way to the evidence.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// A stable code.
+    pub code: &'static str,
+    /// What happened, with no secret in it.
+    pub message: String,
+    /// Whether it leaves the question open (unreachable) rather than answers it (broken).
+    pub undecided: bool,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+/// What one authority of a policy found.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorityTrace {
+    /// The authority's name.
+    pub authority: String,
+    /// What it asks for, for people.
+    pub wanted: String,
+    /// The evidence that satisfies it.
+    pub satisfied_by: Vec<Evidence>,
+    /// What was found and does not.
+    pub near_misses: Vec<NearMiss>,
+}
+
+/// A candidate that does not satisfy an authority.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NearMiss {
+    /// Where it was found.
+    pub origin: Origin,
+    /// A stable code.
+    pub code: &'static str,
+    /// What was found, for people.
+    pub found: String,
+    /// How near it came; greater is nearer. Only for the order of messages.
+    #[serde(skip)]
+    pub nearness: u8,
+}
+
+impl Verdict {
+    /// The policy's name.
+    pub fn policy(&self) -> &PolicyName {
+        &self.policy
+    }
+
+    /// What the policy does when the verdict is no pass.
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// How it came out.
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// What each authority found.
+    pub fn authorities(&self) -> &[AuthorityTrace] {
+        &self.authorities
+    }
+
+    /// Whether it is a pass.
+    pub fn passes(&self) -> bool {
+        matches!(self.outcome, Outcome::Pass)
+    }
+
+    fn without_trace(policy: PolicyName, action: Action, outcome: Outcome) -> Self {
+        Self { policy, action, outcome, authorities: Vec::new() }
+    }
+}
+
+/// The verdict of a policy that could not be brought to evaluation.
+pub fn undecided(policy: &Policy, reason: ErrorReason) -> Verdict {
+    Verdict::without_trace(policy.name.clone(), policy.action, Outcome::Error(reason))
+}
+
+/// The verdict of a policy on an image whose reference, tag or content is refused before any evidence counts.
+pub fn refused(policy: &Policy, reason: FailReason) -> Verdict {
+    Verdict::without_trace(policy.name.clone(), policy.action, Outcome::Fail(reason))
+}
+
+/// The verdict of a policy whose namespace match cannot be told. Enforced: it may be one that enforces.
+pub fn namespace_unknown(policy: &PolicyName, namespace: &str) -> Verdict {
+    let reason = ErrorReason::NamespaceUnknown { namespace: namespace.to_owned() };
+    Verdict::without_trace(policy.clone(), Action::Enforce, Outcome::Error(reason))
+}
+
+/// The verdict of a stored policy that does not parse. Enforced, whatever action it may have meant.
+pub fn unparsable(policy: &InvalidPolicy) -> Verdict {
+    let reason = ErrorReason::PolicyInvalid { reason: policy.error.to_string() };
+    Verdict::without_trace(policy.name.clone(), Action::Enforce, Outcome::Error(reason))
+}
+
+/// Evaluates a policy over what was gathered for one image.
+///
+/// `problems` are what went wrong while evidence was looked for: evidence that is there still counts, but without a pass an
+/// undecided problem makes the verdict an `Error`, because what could not be read might have satisfied it.
+pub fn evaluate(
+    policy: &Policy,
+    gathered: &Gathered,
+    problems: &[Problem],
+    roots: &TrustRoots,
+    revocations: &Revocations,
+    now: Timestamp,
+) -> Verdict {
+    let authorities: Vec<AuthorityTrace> =
+        policy.authorities.iter().map(|authority| trace(authority, gathered, revocations, now)).collect();
+    let satisfied =
+        |position: usize| authorities.get(position).is_some_and(|trace| !trace.satisfied_by.is_empty());
+    let outcome = if policy.require.holds(&satisfied) {
+        Outcome::Pass
+    } else if let Some(name) = policy.trust_roots().find(|name| roots.find(name).is_none()) {
+        Outcome::Error(ErrorReason::TrustRootUnknown { name: name.to_owned() })
+    } else if let Some(problem) = problems.iter().find(|problem| problem.undecided) {
+        Outcome::Error(ErrorReason::Unreachable(problem.clone()))
+    } else if let Some(problem) = problems.first().filter(|_| gathered.verified().is_empty()) {
+        Outcome::Fail(FailReason::Content(problem.clone()))
+    } else {
+        Outcome::Fail(FailReason::RequirementNotMet)
+    };
+    Verdict { policy: policy.name.clone(), action: policy.action, outcome, authorities }
+}
+
+fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, now: Timestamp) -> AuthorityTrace {
+    let mut satisfied_by = Vec::new();
+    let mut near_misses = Vec::new();
+    for evidence in gathered.verified() {
+        match judge(authority, evidence, revocations, now) {
+            Ok(()) => satisfied_by.push(evidence.clone()),
+            Err(Miss::Elsewhere) => {}
+            Err(Miss::Near { code, found, nearness }) => {
+                near_misses.push(NearMiss { origin: evidence.origin().clone(), code, found, nearness });
+            }
+        }
+    }
+    let under = |refusal: &&Refusal| match &authority.signers {
+        Signers::Keyless { trust_root, .. } => refusal.under == *trust_root,
+        Signers::Keys(keys) => keys.iter().any(|key| refusal.under == key.key.fingerprint().to_string()),
+    };
+    for refusal in gathered.refused().iter().filter(under) {
+        near_misses.push(NearMiss {
+            origin: refusal.origin.clone(),
+            code: refusal.code,
+            found: format!("{} by {}: {}", refusal.format, refusal.origin.path, refusal.reason),
+            nearness: 0,
+        });
+    }
+    near_misses.sort_by(|left, right| right.nearness.cmp(&left.nearness).then_with(|| left.origin.cmp(&right.origin)));
+    AuthorityTrace { authority: authority.name.clone(), wanted: wanted(authority), satisfied_by, near_misses }
+}
+
+/// Why evidence does not satisfy an authority.
+enum Miss {
+    /// It was verified under another root or key, which is none of this authority's business.
+    Elsewhere,
+    Near { code: &'static str, found: String, nearness: u8 },
+}
+
+/// Whether one piece of evidence satisfies an authority: who, what, and with which proofs, every one of them.
+fn judge(
+    authority: &Authority,
+    evidence: &Evidence,
+    revocations: &Revocations,
+    now: Timestamp,
+) -> Result<(), Miss> {
+    let near = |code, found, nearness| Err(Miss::Near { code, found, nearness });
+    match (&authority.signers, evidence.signer()) {
+        (Signers::Keys(keys), Signer::Key { sha256 }) => {
+            if !keys.iter().any(|key| key.key.fingerprint() == sha256) {
+                return Err(Miss::Elsewhere);
+            }
+        }
+        (Signers::Keyless { trust_root, identities }, Signer::Certificate { issuer, subject }) => {
+            if evidence.trust_root() != Some(trust_root) {
+                return Err(Miss::Elsewhere);
+            }
+            let issuer = issuer.as_deref();
+            let subject = subject.as_ref().map(crate::verify::Subject::as_str);
+            let found = || format!("{} signed by {}", claim(evidence), evidence.signer());
+            if !identities.iter().any(|identity| identity.matches(issuer, subject)) {
+                let subject_matches =
+                    identities.iter().any(|identity| subject.is_some_and(|subject| identity.subject.matches(subject)));
+                return if subject_matches {
+                    near("IssuerMismatch", found(), 3)
+                } else {
+                    near("IdentityMismatch", found(), 2)
+                };
+            }
+            keyless_proofs(trust_root, evidence)?;
+        }
+        _ => return Err(Miss::Elsewhere),
+    }
+    let wanted = match &authority.predicate_type {
+        None => Claim::Signature,
+        Some(predicate_type) => Claim::Attestation { predicate_type: predicate_type.clone() },
+    };
+    if *evidence.claim() != wanted {
+        let code = if authority.predicate_type.is_some() { "PredicateTypeMismatch" } else { "AttestationOnly" };
+        return near(code, format!("{} signed by {}", claim(evidence), evidence.signer()), 4);
+    }
+    if let Some(time) = evidence.times().iter().find(|time| time.at > now.saturating_add(CLOCK_SKEW).unwrap_or(now)) {
+        return near("TimeInFuture", format!("a signature that is dated {}", time.at), 5);
+    }
+    if let Some(revoked) = revocations.evidence(evidence) {
+        return near("Revoked", format!("{} ({})", revoked.reason, revoked.by), 6);
+    }
+    Ok(())
+}
+
+/// The proofs that a keyless signature needs where the policy asks for no others: one log and certificate transparency; under
+/// GitHub's root, which has neither, one timestamp authority.
+fn keyless_proofs(trust_root: &str, evidence: &Evidence) -> Result<(), Miss> {
+    let near = |code, found: &str| Err(Miss::Near { code, found: found.to_owned(), nearness: 5 });
+    if trust_root == GITHUB {
+        let stamped = evidence.times().iter().any(|time| time.source == TimeSource::TimestampAuthority);
+        return if stamped { Ok(()) } else { near("TimestampMissing", "a signature without a timestamp authority's time") };
+    }
+    if evidence.logs().is_empty() {
+        return near("LogMissing", "a signature without a transparency log entry");
+    }
+    if !evidence.certificate_transparency() {
+        return near("CertificateTransparencyMissing", "a certificate without a proof of certificate transparency");
+    }
+    if evidence.times().is_empty() {
+        return near("TimestampMissing", "a signature without any verified time");
+    }
+    Ok(())
+}
+
+impl Identity {
+    /// A certificate without an issuer or subject matches nothing.
+    fn matches(&self, issuer: Option<&str>, subject: Option<&str>) -> bool {
+        issuer.is_some_and(|issuer| self.issuer.matches(issuer))
+            && subject.is_some_and(|subject| self.subject.matches(subject))
+    }
+}
+
+fn claim(evidence: &Evidence) -> String {
+    match evidence.claim() {
+        Claim::Signature => "a signature".to_owned(),
+        Claim::Attestation { predicate_type } => format!("an attestation of type {predicate_type}"),
+    }
+}
+
+fn wanted(authority: &Authority) -> String {
+    let what = match &authority.predicate_type {
+        None => "a signature".to_owned(),
+        Some(predicate_type) => format!("an attestation of type {predicate_type}"),
+    };
+    let who: Vec<String> = match &authority.signers {
+        Signers::Keyless { identities, .. } => {
+            identities.iter().map(|identity| format!("{} (issuer {})", identity.subject, identity.issuer)).collect()
+        }
+        Signers::Keys(keys) => {
+            keys.iter().map(|key| format!("the key {} ({})", key.name, key.key.fingerprint())).collect()
+        }
+    };
+    let under = match &authority.signers {
+        Signers::Keyless { trust_root, .. } => format!(", under the trust root {trust_root}"),
+        Signers::Keys(_) => String::new(),
+    };
+    format!("{what} by {}{under}", who.join(" or "))
+}

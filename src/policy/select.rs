@@ -1,0 +1,160 @@
+//! Which policies govern an image: by its repository and digest, and by the namespace of the object that names it.
+//!
+//! Nothing that the workload's author writes takes part: no label of the object, no tag, no user.
+
+use std::collections::BTreeMap;
+
+use super::matcher::NameGlob;
+use super::parse::check_count;
+use super::{InvalidPolicy, Policy, PolicyError};
+use crate::api::{self, LabelOperator};
+use crate::image::{Digest, ImagePattern, Repository};
+
+/// A namespace as far as it is known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: NamespaceLabels,
+}
+
+/// The labels of a namespace.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NamespaceLabels {
+    /// As the cluster, or the input, has them.
+    Known(BTreeMap<String, String>),
+    /// The namespace was not found; policies that ask for labels cannot be judged.
+    Unknown,
+}
+
+/// Where the object lives.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// In this namespace.
+    Namespace(Namespace),
+    /// Nowhere: an image by itself, on the command line. Policies are taken whatever their namespaces.
+    Anywhere,
+}
+
+/// Whether a policy applies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Applies {
+    Yes,
+    No,
+    /// It asks for labels of a namespace that is not known.
+    Undecided,
+}
+
+/// The namespaces of a policy.
+#[derive(Debug, Default)]
+pub(super) struct NamespaceMatch {
+    include: Vec<NameGlob>,
+    exclude: Vec<NameGlob>,
+    selector: Vec<LabelRule>,
+}
+
+#[derive(Debug)]
+struct LabelRule {
+    key: String,
+    operator: LabelOperator,
+    values: Vec<String>,
+}
+
+impl NamespaceMatch {
+    pub(super) fn parse(spec: Option<&api::Match>) -> Result<Self, PolicyError> {
+        let Some(spec) = spec else { return Ok(Self::default()) };
+        Ok(Self {
+            include: globs("spec.match.namespaces", &spec.namespaces)?,
+            exclude: globs("spec.match.excludeNamespaces", &spec.exclude_namespaces)?,
+            selector: spec.namespace_selector.as_ref().map_or_else(|| Ok(Vec::new()), label_rules)?,
+        })
+    }
+
+    fn applies(&self, scope: &Scope) -> Applies {
+        let Scope::Namespace(namespace) = scope else { return Applies::Yes };
+        let named = |globs: &[NameGlob]| globs.iter().any(|glob| glob.matches(&namespace.name));
+        if named(&self.exclude) || !(self.include.is_empty() || named(&self.include)) {
+            return Applies::No;
+        }
+        match &namespace.labels {
+            _ if self.selector.is_empty() => Applies::Yes,
+            NamespaceLabels::Unknown => Applies::Undecided,
+            NamespaceLabels::Known(labels) if self.selector.iter().all(|rule| rule.holds(labels)) => Applies::Yes,
+            NamespaceLabels::Known(_) => Applies::No,
+        }
+    }
+}
+
+impl LabelRule {
+    /// The rules of Kubernetes: `NotIn` and `DoesNotExist` hold for a label that is absent.
+    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+        let value = labels.get(&self.key);
+        let listed = || value.is_some_and(|value| self.values.contains(value));
+        match self.operator {
+            LabelOperator::In => listed(),
+            LabelOperator::NotIn => !listed(),
+            LabelOperator::Exists => value.is_some(),
+            LabelOperator::DoesNotExist => value.is_none(),
+        }
+    }
+}
+
+fn globs(field: &str, texts: &[String]) -> Result<Vec<NameGlob>, PolicyError> {
+    check_count(field, texts.len(), 0, 256)?;
+    let parse = |(position, text): (usize, &String)| {
+        NameGlob::parse(text).map_err(|source| PolicyError::Matcher { field: format!("{field}[{position}]"), source })
+    };
+    texts.iter().enumerate().map(parse).collect()
+}
+
+fn label_rules(selector: &api::LabelSelector) -> Result<Vec<LabelRule>, PolicyError> {
+    const FIELD: &str = "spec.match.namespaceSelector";
+    check_count(FIELD, selector.match_labels.len() + selector.match_expressions.len(), 0, 64)?;
+    let mut rules: Vec<LabelRule> = selector
+        .match_labels
+        .iter()
+        .map(|(key, value)| LabelRule {
+            key: key.clone(),
+            operator: LabelOperator::In,
+            values: vec![value.clone()],
+        })
+        .collect();
+    for (position, expression) in selector.match_expressions.iter().enumerate() {
+        let needs_values = matches!(expression.operator, LabelOperator::In | LabelOperator::NotIn);
+        if needs_values == expression.values.is_empty() {
+            return Err(PolicyError::LabelValues { field: format!("{FIELD}.matchExpressions[{position}]") });
+        }
+        rules.push(LabelRule {
+            key: expression.key.clone(),
+            operator: expression.operator,
+            values: expression.values.clone(),
+        });
+    }
+    Ok(rules)
+}
+
+impl Policy {
+    /// Whether the policy governs an image. Without a digest, which is a tag that nobody has resolved yet, a pattern that names
+    /// a digest may govern and counts as if it did; one in `exclude` does not.
+    pub(super) fn applies(&self, repository: &Repository, digest: Option<&Digest>, scope: &Scope) -> Applies {
+        let listed = self.images.iter().any(|pattern| may_match(pattern, repository, digest));
+        let excluded = self.exclude.iter().any(|pattern| pattern.matches(repository, digest));
+        if listed && !excluded { self.namespaces.applies(scope) } else { Applies::No }
+    }
+}
+
+impl InvalidPolicy {
+    /// By its images alone, and by nothing that would narrow them: the rest of the object is not understood.
+    pub(super) fn applies(&self, repository: &Repository, digest: Option<&Digest>) -> bool {
+        let listed = |images: &Vec<ImagePattern>| images.iter().any(|pattern| may_match(pattern, repository, digest));
+        self.images.as_ref().is_none_or(listed)
+    }
+}
+
+fn may_match(pattern: &ImagePattern, repository: &Repository, digest: Option<&Digest>) -> bool {
+    match digest {
+        Some(digest) => pattern.matches(repository, Some(digest)),
+        None => pattern.matches_repository(repository),
+    }
+}

@@ -1,0 +1,109 @@
+//! Flags that several subcommands share, parsed straight into domain types.
+//!
+//! No side effects: nothing is read, opened or contacted here. The doc comment of a flag is its reference text.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::policy::Unmatched;
+
+/// `--trust-root NAME` or `--trust-root NAME=FILE`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TrustRootFlag {
+    /// The name by which policies mention the root.
+    pub name: String,
+    /// The `trusted_root.json`; none: the embedded root of that name.
+    pub file: Option<PathBuf>,
+}
+
+impl std::str::FromStr for TrustRootFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, file) = match text.split_once('=') {
+            Some((name, file)) => (name, Some(PathBuf::from(file))),
+            None => (text, None),
+        };
+        let usable = |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
+        if name.is_empty() || !name.chars().all(usable) || file.as_ref().is_some_and(|file| file.as_os_str().is_empty())
+        {
+            return Err("write NAME or NAME=FILE; a name has letters, digits, '-', '.' and '_'".to_owned());
+        }
+        Ok(Self { name: name.to_owned(), file })
+    }
+}
+
+/// `--unmatched`, as users write it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum UnmatchedFlag {
+    /// Images that no enforcing policy governs are allowed.
+    Allow,
+    /// They are allowed with a warning.
+    Warn,
+    /// They are denied.
+    Deny,
+}
+
+impl From<UnmatchedFlag> for Unmatched {
+    fn from(flag: UnmatchedFlag) -> Self {
+        match flag {
+            UnmatchedFlag::Allow => Self::Allow,
+            UnmatchedFlag::Warn => Self::Warn,
+            UnmatchedFlag::Deny => Self::Deny,
+        }
+    }
+}
+
+/// How registries are reached.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RegistryFlags {
+    /// Credentials as podman and docker keep them (containers-auth.json, config.json).
+    #[arg(long, env = "REGISTRY_AUTH_FILE", value_name = "FILE")]
+    pub registry_auth_file: Option<PathBuf>,
+    /// A registry that is spoken to over plain HTTP, and may have a private address. May be repeated.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub plain_http_registry: Vec<String>,
+    /// A registry that may have a private, loopback or link-local address. May be repeated.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub private_registry: Vec<String>,
+    /// Certificate authorities to trust for registries beside the usual ones, PEM. May be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub registry_ca: Vec<PathBuf>,
+}
+
+/// Parses seconds into a duration.
+///
+/// # Errors
+/// Text that is not a whole number from 1 to 3,600.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=3_600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("a whole number of seconds from 1 to 3600".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trust_root_is_a_name_or_a_name_with_a_file() {
+        let parse = |text: &str| text.parse::<TrustRootFlag>();
+        assert_eq!(parse("staging").unwrap(), TrustRootFlag { name: "staging".into(), file: None });
+        assert_eq!(parse("own=a=b.json").unwrap(), TrustRootFlag { name: "own".into(), file: Some("a=b.json".into()) });
+        for bad in ["", "=x", "own=", "a b", "a/b"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_bounded() {
+        assert_eq!(seconds("10"), Ok(Duration::from_secs(10)));
+        for bad in ["0", "-1", "3601", "1.5", "x", ""] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Logs and metrics: set-up, metric families and their labels, which are closed enums.
+//!
+//! A counter is bumped once a request, from its decision, never between the steps. No label and no log line carries a secret.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use tracing_subscriber::EnvFilter;
+
+use crate::decision::{Answer, Decision};
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Starts logging to standard error. Called once, by `serve`.
+pub fn start_logging(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_ansi(false).init(),
+    }
+}
+
+/// How a review ended.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub enum ReviewResult {
+    /// Allowed.
+    Allow,
+    /// Denied.
+    Deny,
+    /// Denied because it could not be judged.
+    Undecided,
+    /// Not an AdmissionReview that can be read.
+    Undecodable,
+    /// Sent away: too many at once.
+    Shed,
+    /// Sent away: nothing to judge by yet, or any more.
+    NotReady,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ReviewLabels {
+    result: ReviewResult,
+}
+
+/// All metric families.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reviews: Family<ReviewLabels, Counter>,
+    seconds: Histogram,
+    policies: Gauge<u64, AtomicU64>,
+    invalid_policies: Gauge<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("countersign");
+        let reviews = Family::default();
+        let seconds = Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
+        let policies = Gauge::default();
+        let invalid_policies = Gauge::default();
+        registry.register("admission_reviews", "Admission reviews, by how they ended", reviews.clone());
+        registry.register("admission_review_duration_seconds", "Time that a judged review took", seconds.clone());
+        registry.register("policies", "Policies in force", policies.clone());
+        registry.register("invalid_policies", "Stored policies that do not parse", invalid_policies.clone());
+        Self { registry, reviews, seconds, policies, invalid_policies }
+    }
+}
+
+impl Metrics {
+    /// Counts a review that was judged, or was not decodable.
+    pub fn judged(&self, decision: Option<&Decision>, took: Duration) {
+        let result = match decision.map(Decision::outcome) {
+            None => ReviewResult::Undecodable,
+            Some(Answer::Allow) => ReviewResult::Allow,
+            Some(Answer::Deny) => ReviewResult::Deny,
+            Some(Answer::Undecided) => ReviewResult::Undecided,
+        };
+        self.count(result);
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a review that was sent away.
+    pub fn count(&self, result: ReviewResult) {
+        self.reviews.get_or_create(&ReviewLabels { result }).inc();
+    }
+
+    /// The exposition in OpenMetrics text, with the policies as they are now.
+    pub fn render(&self, policies: (usize, usize)) -> String {
+        self.policies.set(policies.0 as u64);
+        self.invalid_policies.set(policies.1 as u64);
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
