@@ -234,7 +234,21 @@ fn next(verdict: &Verdict) -> String {
         Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => {
             "correct the name in the policy, or start countersign with --trust-root NAME=FILE".to_owned()
         }
-        Outcome::Error(ErrorReason::Unreachable(_)) => "try again when the registry answers".to_owned(),
+        Outcome::Error(ErrorReason::Unreachable(problem)) => reach(problem.code).to_owned(),
+    }
+}
+
+/// What opens the way to a registry, by the code of what stood in it.
+fn reach(code: &str) -> &'static str {
+    match code {
+        "ImageNotFound" | "ContentNotFound" => "push what is missing, or correct the reference",
+        "RegistryUnauthorized" => "give countersign credentials that may read the repository (--registry-auth-file)",
+        "RegistryAddressBlocked" => "if the registry is yours, allow its address: --private-registry HOST",
+        "RegistryRealmRefused" => {
+            "if the token service is the registry's own, allow it: --registry-realm REGISTRY=REALM"
+        }
+        "RegistryRedirectRefused" => "ask whoever runs the registry where it sends its clients",
+        _ => "try again when the registry answers",
     }
 }
 

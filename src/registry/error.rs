@@ -204,27 +204,26 @@ impl RegistryError {
         }
     }
 
-    /// Whether the image could not be judged, as opposed to content or a configuration that is refused for what it is.
-    /// Only what is undecided may be better in a minute.
+    /// Whether the image could not be judged, because what was needed could not be reached or is not allowed to be, as
+    /// opposed to content that is refused for what it is.
     pub fn is_undecided(&self) -> bool {
         match self {
-            Self::ImageNotFound { .. }
+            Self::BlockedAddress { .. }
+            | Self::ClientUnusable { .. }
+            | Self::CredentialsUnreadable { .. }
+            | Self::ImageNotFound { .. }
+            | Self::LayoutUnreadable { .. }
             | Self::NotFound { .. }
             | Self::RateLimited { .. }
+            | Self::RealmRefused { .. }
+            | Self::RedirectRefused { .. }
             | Self::Timeout { .. }
             | Self::Unauthorized { .. }
             | Self::Unavailable { .. }
             | Self::UnexpectedStatus { .. } => true,
-            Self::BlockedAddress { .. }
-            | Self::ClientUnusable { .. }
-            | Self::CredentialsUnreadable { .. }
-            | Self::DigestMismatch { .. }
-            | Self::LayoutUnreadable { .. }
-            | Self::Malformed { .. }
-            | Self::RealmRefused { .. }
-            | Self::RedirectRefused { .. }
-            | Self::TooLarge { .. }
-            | Self::TooMany { .. } => false,
+            Self::DigestMismatch { .. } | Self::Malformed { .. } | Self::TooLarge { .. } | Self::TooMany { .. } => {
+                false
+            }
         }
     }
 }
