@@ -1,4 +1,4 @@
-//! The committed CustomResourceDefinitions are what the code generates.
+//! The committed custom resource definitions are what the code generates.
 
 use std::path::Path;
 use std::process::Command;

@@ -81,7 +81,10 @@ fn refuses_what_it_does_not_fully_understand() {
         ("an empty predicate type", with(valid(), "/authorities/0/attestation/predicateType", json!(""))),
         ("keyless and keys", with(valid(), "/authorities/0/keys", json!([{"name": "k", "pem": pem}]))),
         ("neither keyless nor keys", with(valid(), "/authorities/0", json!({"name": "a"}))),
-        ("a key that is none", with(valid(), "/authorities/0", json!({"name": "a", "keys": [{"name": "k", "pem": "x"}]}))),
+        (
+            "a key that is none",
+            with(valid(), "/authorities/0", json!({"name": "a", "keys": [{"name": "k", "pem": "x"}]})),
+        ),
         ("no keys", with(valid(), "/authorities/0", json!({"name": "a", "keys": []}))),
         ("a name twice", with(second(), "/authorities/1/name", json!("a"))),
         ("two authorities without require", second()),
@@ -89,18 +92,36 @@ fn refuses_what_it_does_not_fully_understand() {
         ("an unknown authority", with(valid(), "/require", json!({"allOf": [{"authority": "z"}]}))),
         ("an empty require", with(valid(), "/require", json!({}))),
         ("an empty list in require", with(valid(), "/require", json!({"anyOf": []}))),
-        ("two lists in require", with(valid(), "/require", json!({"anyOf": [{"authority": "a"}], "allOf": [{"authority": "a"}]}))),
+        (
+            "two lists in require",
+            with(valid(), "/require", json!({"anyOf": [{"authority": "a"}], "allOf": [{"authority": "a"}]})),
+        ),
         ("an empty item", with(valid(), "/require", json!({"anyOf": [{}]}))),
         ("an empty inner list", with(valid(), "/require", json!({"anyOf": [{"allOf": []}]}))),
         ("a third level", with(valid(), "/require", json!({"anyOf": [{"allOf": [{"anyOf": [{"authority": "a"}]}]}]}))),
-        ("values for Exists", with(valid(), "/match", json!({"namespaceSelector": {"matchExpressions": [{"key": "k", "operator": "Exists", "values": ["v"]}]}}))),
-        ("no values for In", with(valid(), "/match", json!({"namespaceSelector": {"matchExpressions": [{"key": "k", "operator": "In"}]}}))),
+        (
+            "values for Exists",
+            with(
+                valid(),
+                "/match",
+                json!({"namespaceSelector": {"matchExpressions": [{"key": "k", "operator": "Exists", "values": ["v"]}]}}),
+            ),
+        ),
+        (
+            "no values for In",
+            with(
+                valid(),
+                "/match",
+                json!({"namespaceSelector": {"matchExpressions": [{"key": "k", "operator": "In"}]}}),
+            ),
+        ),
     ];
     parse(&valid());
     for (what, spec) in table {
         assert!(Policy::parse(&policy_object(&spec)).is_err(), "{what} parsed: {spec}");
     }
-    for (field, value) in [("kind", "ClusterImagePolicy"), ("apiVersion", "policy.countersign.dev/v1"), ("specs", "x")] {
+    for (field, value) in [("kind", "ClusterImagePolicy"), ("apiVersion", "policy.countersign.dev/v1"), ("specs", "x")]
+    {
         let mut object = policy_object(&valid());
         object[field] = json!(value);
         assert!(Policy::parse(&object).is_err(), "{field} {value}");
@@ -143,12 +164,27 @@ fn each_field_of_an_authority_decides() {
     let mut signature = valid();
     signature["authorities"][0].as_object_mut().unwrap().remove("attestation");
     let table = [
-        ("IdentityMismatch", with(valid(), &format!("{identity}/subject"), json!({"exact": SUBJECT.replace("v1.10.0", "v1.10.1")}))),
-        ("IdentityMismatch", with(valid(), &format!("{identity}/subject"), json!({"glob": "https://github.com/acme/**@refs/tags/*"}))),
-        ("IdentityMismatch", with(valid(), &format!("{identity}/subject"), json!({"regex": "https://github.com/slsa-framework"}))),
-        ("IssuerMismatch", with(valid(), &format!("{identity}/issuer"), json!({"exact": "https://accounts.google.com"}))),
+        (
+            "IdentityMismatch",
+            with(valid(), &format!("{identity}/subject"), json!({"exact": SUBJECT.replace("v1.10.0", "v1.10.1")})),
+        ),
+        (
+            "IdentityMismatch",
+            with(valid(), &format!("{identity}/subject"), json!({"glob": "https://github.com/acme/**@refs/tags/*"})),
+        ),
+        (
+            "IdentityMismatch",
+            with(valid(), &format!("{identity}/subject"), json!({"regex": "https://github.com/slsa-framework"})),
+        ),
+        (
+            "IssuerMismatch",
+            with(valid(), &format!("{identity}/issuer"), json!({"exact": "https://accounts.google.com"})),
+        ),
         ("IssuerMismatch", with(valid(), &format!("{identity}/issuer"), json!({"exact": format!("{ISSUER}/")}))),
-        ("PredicateTypeMismatch", with(valid(), "/authorities/0/attestation/predicateType", json!("https://slsa.dev/provenance/v1"))),
+        (
+            "PredicateTypeMismatch",
+            with(valid(), "/authorities/0/attestation/predicateType", json!("https://slsa.dev/provenance/v1")),
+        ),
         // An attestation is no signature of the image.
         ("AttestationOnly", signature),
         ("", with(valid(), "/authorities/0/keyless/trustRoot", json!(STAGING_NAME))),
@@ -158,7 +194,10 @@ fn each_field_of_an_authority_decides() {
         assert!(matches!(verdict.outcome(), Outcome::Fail(FailReason::RequirementNotMet)), "{verdict:?}");
         assert_eq!(nearest(&verdict), code, "{spec}");
     }
-    for subject in [json!({"glob": "https://github.com/slsa-framework/**@refs/tags/*"}), json!({"regex": "https://github.com/slsa-framework/.+@refs/tags/v1[.]10[.]0"})] {
+    for subject in [
+        json!({"glob": "https://github.com/slsa-framework/**@refs/tags/*"}),
+        json!({"regex": "https://github.com/slsa-framework/.+@refs/tags/v1[.]10[.]0"}),
+    ] {
         let spec = with(valid(), &format!("{identity}/subject"), subject);
         assert!(verdict(&spec, &gathered, &[], now()).passes(), "{spec}");
     }
@@ -225,7 +264,8 @@ fn a_key_authority_takes_its_keys_only() {
     };
     let (alice_pem, bob_pem) = (pem("connaisseur-three-signers-alice"), pem("connaisseur-three-signers-bob"));
     let stranger = rcgen::KeyPair::generate().unwrap().public_key_pem();
-    let gathered = gather(&layers, &image, &[], &[alice.unwrap(), bob.unwrap(), PublicKey::parse_pem(&stranger).unwrap()]);
+    let gathered =
+        gather(&layers, &image, &[], &[alice.unwrap(), bob.unwrap(), PublicKey::parse_pem(&stranger).unwrap()]);
     let authority = |name: &str, pem: &str| json!({"name": name, "keys": [{"name": "k", "pem": pem}]});
     let spec = |authorities: Vec<Value>, require: Value| json!({"images": ["**"], "authorities": authorities, "require": require});
     let (a, b, s) = (authority("a", &alice_pem), authority("b", &bob_pem), authority("s", &stranger));
@@ -236,8 +276,20 @@ fn a_key_authority_takes_its_keys_only() {
         (spec(vec![a.clone(), b.clone()], json!({"allOf": [named("a"), named("b")]})), true),
         (spec(vec![a.clone(), s.clone()], json!({"allOf": [named("a"), named("s")]})), false),
         (spec(vec![a.clone(), s.clone()], json!({"anyOf": [named("a"), named("s")]})), true),
-        (spec(vec![a.clone(), b.clone(), s.clone()], json!({"allOf": [named("a"), {"anyOf": [named("b"), named("s")]}]})), true),
-        (spec(vec![a.clone(), b, s.clone()], json!({"anyOf": [named("s"), {"allOf": [named("a"), named("s")]}, {"allOf": [named("b"), named("s")]}]})), false),
+        (
+            spec(
+                vec![a.clone(), b.clone(), s.clone()],
+                json!({"allOf": [named("a"), {"anyOf": [named("b"), named("s")]}]}),
+            ),
+            true,
+        ),
+        (
+            spec(
+                vec![a.clone(), b, s.clone()],
+                json!({"anyOf": [named("s"), {"allOf": [named("a"), named("s")]}, {"allOf": [named("b"), named("s")]}]}),
+            ),
+            false,
+        ),
         // A signature is no attestation.
         (spec(vec![with(a, "/attestation", json!({"predicateType": SLSA}))], json!({"allOf": [named("a")]})), false),
     ];
@@ -258,7 +310,11 @@ fn proofs_are_needed_by_default_and_githubs_root_asks_for_a_timestamp_instead() 
     let artifact = image(bytes(format!("{case}/artifact")));
     let bundle = candidate(BUNDLE, bytes(format!("{case}/bundle.sigstore.json")), std::collections::BTreeMap::new());
     let gathered = gather(&[bundle], &artifact, &[root(PUBLIC_GOOD)], &[]);
-    let any = with(valid(), "/authorities/0/keyless/identities/0", json!({"issuer": {"regex": ".*"}, "subject": {"regex": ".*"}}));
+    let any = with(
+        valid(),
+        "/authorities/0/keyless/identities/0",
+        json!({"issuer": {"regex": ".*"}, "subject": {"regex": ".*"}}),
+    );
     assert!(!verdict(&any, &gathered, &[], now()).passes());
 }
 

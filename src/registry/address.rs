@@ -32,9 +32,7 @@ impl Reach {
             Self::Public => is_public(address),
             Self::Private => match address {
                 IpAddr::V4(address) => {
-                    !address.is_link_local()
-                        && !address.is_multicast()
-                        && !is_this_or_reserved(address)
+                    !address.is_link_local() && !address.is_multicast() && !is_this_or_reserved(address)
                 }
                 IpAddr::V6(address) => {
                     !address.is_unicast_link_local()
@@ -64,14 +62,10 @@ impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let reach = self.reach;
         Box::pin(async move {
-            let addresses: Vec<SocketAddr> =
-                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             // One address out of reach refuses the name: which of several is used depends on chance.
             match addresses.iter().find(|address| !reach.allows(address.ip())) {
-                Some(address) => Err(OutOfReach {
-                    address: address.ip(),
-                }
-                .into()),
+                Some(address) => Err(OutOfReach { address: address.ip() }.into()),
                 None => Ok(Box::new(addresses.into_iter()) as Addrs),
             }
         })
@@ -132,9 +126,7 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
         Ipv4Addr::new(a, b, c, d)
     };
     match address.segments() {
-        [0, 0, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-            if address != Ipv6Addr::LOCALHOST =>
-        {
+        [0, 0, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] if address != Ipv6Addr::LOCALHOST => {
             Some(join(high, low))
         }
         [0x2002, high, low, ..] => Some(join(high, low)),
@@ -188,11 +180,7 @@ mod tests {
         for (text, public, private) in cases {
             let address: IpAddr = text.parse().unwrap();
             assert_eq!(Reach::Public.allows(address), public, "{text} publicly");
-            assert_eq!(
-                Reach::Private.allows(address),
-                private,
-                "{text} for a named host"
-            );
+            assert_eq!(Reach::Private.allows(address), private, "{text} for a named host");
         }
     }
 }

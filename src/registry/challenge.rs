@@ -22,9 +22,7 @@ impl Challenge {
     /// The challenge to answer among the values of all such headers: the first `Bearer`, else `Basic` if it is offered.
     pub(super) fn select<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Self> {
         let challenges: Vec<Self> = headers.flat_map(parse).collect();
-        let bearer = challenges
-            .iter()
-            .find(|challenge| matches!(challenge, Self::Bearer { .. }));
+        let bearer = challenges.iter().find(|challenge| matches!(challenge, Self::Bearer { .. }));
         bearer.or_else(|| challenges.first()).cloned()
     }
 }
@@ -97,13 +95,8 @@ impl<'a> Scanner<'a> {
     }
 
     fn token(&mut self) -> Option<&'a str> {
-        let is_token = |character: char| {
-            character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~/:?".contains(character)
-        };
-        let end = self
-            .rest
-            .find(|character| !is_token(character))
-            .unwrap_or(self.rest.len());
+        let is_token = |character: char| character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~/:?".contains(character);
+        let end = self.rest.find(|character| !is_token(character)).unwrap_or(self.rest.len());
         let (token, rest) = self.rest.split_at_checked(end)?;
         self.rest = rest;
         (!token.is_empty()).then_some(token)
@@ -119,10 +112,7 @@ mod tests {
     use super::*;
 
     fn bearer(realm: &str, service: Option<&str>) -> Challenge {
-        Challenge::Bearer {
-            realm: realm.into(),
-            service: service.map(Into::into),
-        }
+        Challenge::Bearer { realm: realm.into(), service: service.map(Into::into) }
     }
 
     #[test]
@@ -132,39 +122,21 @@ mod tests {
                 &[
                     r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/nginx:pull""#,
                 ],
-                Some(bearer(
-                    "https://auth.docker.io/token",
-                    Some("registry.docker.io"),
-                )),
+                Some(bearer("https://auth.docker.io/token", Some("registry.docker.io"))),
             ),
             (
                 &[r#"bearer realm="https://ghcr.io/token" , service = ghcr.io"#],
                 Some(bearer("https://ghcr.io/token", Some("ghcr.io"))),
             ),
-            (
-                &["Bearer realm=https://reg.io/token"],
-                Some(bearer("https://reg.io/token", None)),
-            ),
+            (&["Bearer realm=https://reg.io/token"], Some(bearer("https://reg.io/token", None))),
             (&[r#"Basic realm="Registry Realm""#], Some(Challenge::Basic)),
             (&["Basic"], Some(Challenge::Basic)),
-            (
-                &[r#"Basic realm="a", Bearer realm="https://b/",scope="x""#],
-                Some(bearer("https://b/", None)),
-            ),
-            (
-                &[r#"Basic realm="a""#, r#"Bearer realm="https://b/""#],
-                Some(bearer("https://b/", None)),
-            ),
+            (&[r#"Basic realm="a", Bearer realm="https://b/",scope="x""#], Some(bearer("https://b/", None))),
+            (&[r#"Basic realm="a""#, r#"Bearer realm="https://b/""#], Some(bearer("https://b/", None))),
             (&[r#"Negotiate abc==, Basic realm="a""#], None),
             (&[r#"Negotiate, Basic realm="a""#], Some(Challenge::Basic)),
-            (
-                &[r#"Bearer realm="a\"b\\c""#],
-                Some(bearer("a\"b\\c", None)),
-            ),
-            (
-                &[r#"Bearer realm="https://first/",realm="https://second/""#],
-                Some(bearer("https://first/", None)),
-            ),
+            (&[r#"Bearer realm="a\"b\\c""#], Some(bearer("a\"b\\c", None))),
+            (&[r#"Bearer realm="https://first/",realm="https://second/""#], Some(bearer("https://first/", None))),
             (&[r#"Bearer service="s""#], None),
             (&["Bearer"], None),
             (&[r#"Bearer realm="unterminated"#], None),
@@ -172,11 +144,7 @@ mod tests {
             (&[], None),
         ];
         for (headers, expected) in cases {
-            assert_eq!(
-                Challenge::select(headers.iter().copied()),
-                expected,
-                "{headers:?}"
-            );
+            assert_eq!(Challenge::select(headers.iter().copied()), expected, "{headers:?}");
         }
     }
 }

@@ -17,8 +17,8 @@ use super::manifest::{self, OCI_INDEX, index_entries, known_media_type};
 use super::token::{TokenCache, TokenKey, authorize};
 use super::transport::{Transport, authority, origin, status_error};
 use super::{
-    CredentialStore, Descriptor, ImageSource, ManifestSelector, RawManifest, RealmGrant,
-    RegistryError, RegistryOptions, body, link,
+    CredentialStore, Descriptor, ImageSource, ManifestSelector, RawManifest, RealmGrant, RegistryError,
+    RegistryOptions, body, link,
 };
 use crate::image::{Digest, Repository};
 
@@ -42,29 +42,15 @@ impl RegistryClient {
     /// Builds the client. The process must have a default TLS crypto provider by then.
     pub fn new(options: RegistryOptions) -> Result<Self, RegistryError> {
         let transport = Transport::new(&options)?;
-        let RegistryOptions {
-            credentials,
-            realms,
-            ..
-        } = options;
-        let shared = Shared {
-            transport,
-            realms,
-            tokens: TokenCache::default(),
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-            credentials: Arc::new(credentials),
-        })
+        let RegistryOptions { credentials, realms, .. } = options;
+        let shared = Shared { transport, realms, tokens: TokenCache::default() };
+        Ok(Self { shared: Arc::new(shared), credentials: Arc::new(credentials) })
     }
 
     /// The same client for another caller: connections are shared, credentials and tokens are not.
     #[must_use]
     pub fn with_credentials(&self, credentials: CredentialStore) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-            credentials: Arc::new(credentials),
-        }
+        Self { shared: Arc::clone(&self.shared), credentials: Arc::new(credentials) }
     }
 
     /// The credentials of this caller, for the keys of caches.
@@ -80,15 +66,8 @@ impl RegistryClient {
         accept: &'static str,
         what: &'static str,
     ) -> Result<Response, RegistryError> {
-        let Shared {
-            transport,
-            realms,
-            tokens,
-        } = &*self.shared;
-        let key = TokenKey {
-            repository: repository.clone(),
-            credential: self.credentials.key(repository),
-        };
+        let Shared { transport, realms, tokens } = &*self.shared;
+        let key = TokenKey { repository: repository.clone(), credential: self.credentials.key(repository) };
         let cached = tokens.get(&key);
         let response = transport.get(url, accept, cached.as_ref(), what).await?;
         // Only the registry's own word counts; a host behind a redirect gets no credentials.
@@ -96,21 +75,14 @@ impl RegistryClient {
             return Ok(response);
         }
         tokens.remove(&key);
-        let headers = response
-            .headers()
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
+        let headers = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let Some(challenge) = Challenge::select(headers) else {
             return Ok(response);
         };
         drop(response);
         let credential = self.credentials.select(repository);
-        let authorization =
-            authorize(transport, realms, url, repository, challenge, credential).await?;
-        let response = transport
-            .get(url, accept, Some(&authorization.header), what)
-            .await?;
+        let authorization = authorize(transport, realms, url, repository, challenge, credential).await?;
+        let response = transport.get(url, accept, Some(&authorization.header), what).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             tokens.insert(key, &authorization);
         }
@@ -129,29 +101,19 @@ impl RegistryClient {
             ManifestSelector::Tag(_) => return Err(malformed("tag", "it is not in the grammar")),
         };
         let url = self.shared.transport.url(repository, &endpoint)?;
-        let response = self
-            .get(repository, &url, manifest::ACCEPT, "manifest")
-            .await?;
+        let response = self.get(repository, &url, manifest::ACCEPT, "manifest").await?;
         if !is_found(&response, repository)? {
             return Ok(None);
         }
-        let text = |name: HeaderName| {
-            response
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned)
-        };
+        let text =
+            |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (content_type, announced) = (text(CONTENT_TYPE), text(DOCKER_CONTENT_DIGEST));
         let bytes = body::read(response, cap, "manifest").await?;
         let manifest = RawManifest::verified(selector, bytes, content_type.as_deref())?;
         // A registry that contradicts itself about what a tag names is not believed in either.
         match announced.and_then(|text| Digest::parse(&text).ok()) {
             Some(expected) if expected != *manifest.digest() => {
-                Err(RegistryError::DigestMismatch {
-                    expected,
-                    found: manifest.digest().clone(),
-                })
+                Err(RegistryError::DigestMismatch { expected, found: manifest.digest().clone() })
             }
             _ => Ok(Some(manifest)),
         }
@@ -163,13 +125,8 @@ impl RegistryClient {
         digest: &Digest,
         cap: u64,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let url = self
-            .shared
-            .transport
-            .url(repository, &format!("blobs/{digest}"))?;
-        let response = self
-            .get(repository, &url, "application/octet-stream, */*", "blob")
-            .await?;
+        let url = self.shared.transport.url(repository, &format!("blobs/{digest}"))?;
+        let response = self.get(repository, &url, "application/octet-stream, */*", "blob").await?;
         if !is_found(&response, repository)? {
             return Ok(None);
         }
@@ -178,10 +135,7 @@ impl RegistryClient {
         if found == *digest {
             Ok(Some(bytes))
         } else {
-            Err(RegistryError::DigestMismatch {
-                expected: digest.clone(),
-                found,
-            })
+            Err(RegistryError::DigestMismatch { expected: digest.clone(), found })
         }
     }
 
@@ -190,17 +144,11 @@ impl RegistryClient {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
-        let mut url = self
-            .shared
-            .transport
-            .url(repository, &format!("referrers/{digest}"))?;
+        let mut url = self.shared.transport.url(repository, &format!("referrers/{digest}"))?;
         let mut entries = Vec::new();
         for page in 0..LISTING_PAGES {
             let response = self.get(repository, &url, OCI_INDEX, "referrers").await?;
-            let is_absent = matches!(
-                response.status(),
-                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
-            );
+            let is_absent = matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
             if page == 0 && is_absent {
                 return Ok(None);
             }
@@ -208,33 +156,19 @@ impl RegistryClient {
                 return Err(status_error(&response, repository));
             }
             let next = next_page(&url, &response)?;
-            let content_type = response
-                .headers()
-                .get(CONTENT_TYPE)
-                .and_then(|value| value.to_str().ok());
-            let is_other = content_type
-                .and_then(known_media_type)
-                .is_some_and(|known| known != OCI_INDEX);
+            let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            let is_other = content_type.and_then(known_media_type).is_some_and(|known| known != OCI_INDEX);
             if is_other {
-                return Err(malformed(
-                    "referrers",
-                    "the listing is served as another kind of manifest",
-                ));
+                return Err(malformed("referrers", "the listing is served as another kind of manifest"));
             }
             let bytes = body::read(response, LISTING_BYTES, "referrers").await?;
-            entries.extend(index_entries(
-                &bytes,
-                LISTING_ENTRIES.saturating_sub(entries.len()),
-            )?);
+            entries.extend(index_entries(&bytes, LISTING_ENTRIES.saturating_sub(entries.len()))?);
             match next {
                 Some(next) => url = next,
                 None => return Ok(Some(entries)),
             }
         }
-        Err(RegistryError::TooMany {
-            what: "pages of referrers",
-            cap: LISTING_PAGES,
-        })
+        Err(RegistryError::TooMany { what: "pages of referrers", cap: LISTING_PAGES })
     }
 }
 
@@ -246,23 +180,12 @@ impl ImageSource for RegistryClient {
         cap: u64,
     ) -> Result<Option<RawManifest>, RegistryError> {
         let operation = self.fetch_manifest(repository, selector, cap);
-        self.shared
-            .transport
-            .within(repository.host(), "manifest", operation)
-            .await
+        self.shared.transport.within(repository.host(), "manifest", operation).await
     }
 
-    async fn blob(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        cap: u64,
-    ) -> Result<Option<Vec<u8>>, RegistryError> {
+    async fn blob(&self, repository: &Repository, digest: &Digest, cap: u64) -> Result<Option<Vec<u8>>, RegistryError> {
         let operation = self.fetch_blob(repository, digest, cap);
-        self.shared
-            .transport
-            .within(repository.host(), "blob", operation)
-            .await
+        self.shared.transport.within(repository.host(), "blob", operation).await
     }
 
     async fn referrers(
@@ -271,31 +194,19 @@ impl ImageSource for RegistryClient {
         digest: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
         let operation = self.fetch_referrers(repository, digest);
-        self.shared
-            .transport
-            .within(repository.host(), "referrers", operation)
-            .await
+        self.shared.transport.within(repository.host(), "referrers", operation).await
     }
 }
 
 /// The URL of the next page: another query of the page that answered, and nothing else.
 fn next_page(asked: &Url, response: &Response) -> Result<Option<Url>, RegistryError> {
-    let mut headers = response
-        .headers()
-        .get_all(LINK)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let mut headers = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
     let Some(target) = headers.find_map(link::next) else {
         return Ok(None);
     };
     let answered = response.url();
-    let refused = |reason| RegistryError::RedirectRefused {
-        host: authority(answered),
-        reason,
-    };
-    let next = answered
-        .join(target)
-        .map_err(|_| refused("the next page is not a URL"))?;
+    let refused = |reason| RegistryError::RedirectRefused { host: authority(answered), reason };
+    let next = answered.join(target).map_err(|_| refused("the next page is not a URL"))?;
     let place = |url: &Url| (url.scheme().to_owned(), origin(url), url.path().to_owned());
     if place(&next) != place(answered) || !next.username().is_empty() || next.password().is_some() {
         return Err(refused("the next page is elsewhere"));
@@ -319,7 +230,5 @@ fn is_tag(tag: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     tag.len() <= 128
         && tag.bytes().next().is_some_and(is_word)
-        && tag
-            .bytes()
-            .all(|byte| is_word(byte) || byte == b'.' || byte == b'-')
+        && tag.bytes().all(|byte| is_word(byte) || byte == b'.' || byte == b'-')
 }

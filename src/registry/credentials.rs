@@ -34,10 +34,7 @@ pub(super) struct Credential {
 impl Credential {
     /// The value of a `Basic` authorization header.
     pub(super) fn basic(&self) -> String {
-        format!(
-            "Basic {}",
-            STANDARD.encode(format!("{}:{}", self.user, self.password))
-        )
+        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
     }
 }
 
@@ -58,11 +55,7 @@ impl CredentialKey {
 
 impl fmt::Debug for CredentialKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.0.is_some() {
-            "CredentialKey(redacted)"
-        } else {
-            "CredentialKey(anonymous)"
-        })
+        formatter.write_str(if self.0.is_some() { "CredentialKey(redacted)" } else { "CredentialKey(anonymous)" })
     }
 }
 
@@ -94,9 +87,7 @@ impl CredentialStore {
     /// ```
     pub fn parse(bytes: &[u8]) -> Result<Self, RegistryError> {
         let file: AuthFile = from_json(bytes, "auth file").map_err(|error| match error {
-            RegistryError::Malformed { reason, .. } => {
-                RegistryError::CredentialsUnreadable { reason }
-            }
+            RegistryError::Malformed { reason, .. } => RegistryError::CredentialsUnreadable { reason },
             other => other,
         })?;
         let mut entries = BTreeMap::new();
@@ -145,20 +136,11 @@ impl AuthEntry {
         let unreadable = |reason: &str| RegistryError::CredentialsUnreadable {
             reason: format!("the entry for {} {reason}", scope.host),
         };
-        let (user, password) = match (
-            self.auth.filter(|text| !text.is_empty()),
-            self.username,
-            self.password,
-        ) {
+        let (user, password) = match (self.auth.filter(|text| !text.is_empty()), self.username, self.password) {
             (Some(auth), _, _) => {
-                let bytes = STANDARD
-                    .decode(auth.trim())
-                    .map_err(|_| unreadable("has an auth that is not base64"))?;
-                let text = String::from_utf8(bytes)
-                    .map_err(|_| unreadable("has an auth that is not UTF-8"))?;
-                let (user, password) = text
-                    .split_once(':')
-                    .ok_or_else(|| unreadable("has an auth without a colon"))?;
+                let bytes = STANDARD.decode(auth.trim()).map_err(|_| unreadable("has an auth that is not base64"))?;
+                let text = String::from_utf8(bytes).map_err(|_| unreadable("has an auth that is not UTF-8"))?;
+                let (user, password) = text.split_once(':').ok_or_else(|| unreadable("has an auth without a colon"))?;
                 // Docker pads the password with NUL bytes, and reads it without.
                 (user.to_owned(), password.trim_matches('\0').to_owned())
             }
@@ -178,43 +160,31 @@ struct Scope {
 
 impl Scope {
     fn parse(key: &str) -> Result<Self, RegistryError> {
-        let bare = key
-            .strip_prefix("https://")
-            .or_else(|| key.strip_prefix("http://"))
-            .unwrap_or(key);
+        let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
         let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
         let host = host.to_ascii_lowercase();
-        let is_host =
-            |character: char| character.is_ascii_alphanumeric() || ".-_:[]*".contains(character);
+        let is_host = |character: char| character.is_ascii_alphanumeric() || ".-_:[]*".contains(character);
         if host.is_empty() || !host.chars().all(is_host) {
             // The key is not quoted: a URL may hold a password.
-            return Err(RegistryError::CredentialsUnreadable {
-                reason: "a key does not name a host".into(),
-            });
+            return Err(RegistryError::CredentialsUnreadable { reason: "a key does not name a host".into() });
         }
         let host = if DOCKER_HUB_HOSTS.contains(&host.as_str()) {
             "docker.io".to_owned()
         } else {
-            host.strip_suffix(":443")
-                .map_or(host.clone(), str::to_owned)
+            host.strip_suffix(":443").map_or(host.clone(), str::to_owned)
         };
         // Docker wrote the API's version behind the host; it is no part of a repository.
         let path = match path.trim_matches('/') {
             "v1" | "v2" => "",
             path => path,
         };
-        Ok(Self {
-            host,
-            path: path.to_owned(),
-        })
+        Ok(Self { host, path: path.to_owned() })
     }
 
     fn covers(&self, repository: &Repository) -> bool {
         let path = repository.path();
         let covers_path = self.path.is_empty()
-            || path
-                .strip_prefix(&self.path)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            || path.strip_prefix(&self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         covers_path && matches_host(&self.host, repository.host())
     }
 }
@@ -228,10 +198,7 @@ fn matches_host(pattern: &str, host: &str) -> bool {
     let (name, port) = host.split_once(':').unwrap_or((host, ""));
     pattern_port == port
         && pattern_name.split('.').count() == name.split('.').count()
-        && pattern_name
-            .split('.')
-            .zip(name.split('.'))
-            .all(|(pattern, label)| matches_label(pattern, label))
+        && pattern_name.split('.').zip(name.split('.')).all(|(pattern, label)| matches_label(pattern, label))
 }
 
 /// `*` matches any text; with several of them, the pieces between must follow one another.
@@ -259,22 +226,14 @@ mod tests {
     fn store(entries: &[(&str, &str)]) -> CredentialStore {
         let auths: BTreeMap<_, _> = entries
             .iter()
-            .map(|(key, user)| {
-                (
-                    *key,
-                    serde_json::json!({ "auth": STANDARD.encode(format!("{user}:secret")) }),
-                )
-            })
+            .map(|(key, user)| (*key, serde_json::json!({ "auth": STANDARD.encode(format!("{user}:secret")) })))
             .collect();
-        CredentialStore::parse(serde_json::json!({ "auths": auths }).to_string().as_bytes())
-            .unwrap()
+        CredentialStore::parse(serde_json::json!({ "auths": auths }).to_string().as_bytes()).unwrap()
     }
 
     fn user(store: &CredentialStore, image: &str) -> Option<String> {
         let reference = ImageReference::parse(image).unwrap();
-        store
-            .select(reference.repository())
-            .map(|credential| credential.user.clone())
+        store.select(reference.repository()).map(|credential| credential.user.clone())
     }
 
     #[test]
@@ -344,24 +303,14 @@ mod tests {
             (r#"{"auth":"dXA="}"#, None),
             (r#"{"auth":7}"#, None),
         ] {
-            let parsed =
-                CredentialStore::parse(format!(r#"{{"auths":{{"reg.io":{entry}}}}}"#).as_bytes());
+            let parsed = CredentialStore::parse(format!(r#"{{"auths":{{"reg.io":{entry}}}}}"#).as_bytes());
             if let Err(error) = &parsed {
                 assert!(!error.to_string().contains("SECRET"), "{error}");
             }
             let found = parsed.ok().map(|store| user(&store, "reg.io/x"));
-            assert_eq!(
-                found,
-                expected.map(|user| user.map(str::to_owned)),
-                "{entry}"
-            );
+            assert_eq!(found, expected.map(|user| user.map(str::to_owned)), "{entry}");
         }
-        assert!(
-            CredentialStore::parse(br#"{"credsStore":"desktop"}"#)
-                .unwrap()
-                .entries
-                .is_empty()
-        );
+        assert!(CredentialStore::parse(br#"{"credsStore":"desktop"}"#).unwrap().entries.is_empty());
         assert!(CredentialStore::parse(br#"{"auths":{"https://u:SECRET@reg.io":{}}}"#).is_err());
         assert!(CredentialStore::parse(b"[]").is_err());
     }
@@ -369,21 +318,11 @@ mod tests {
     #[test]
     fn tells_credentials_apart_and_never_prints_them() {
         let (alice, bob) = (store(&[("reg.io", "alice")]), store(&[("reg.io", "bob")]));
-        let repository = ImageReference::parse("reg.io/x")
-            .unwrap()
-            .repository()
-            .clone();
+        let repository = ImageReference::parse("reg.io/x").unwrap().repository().clone();
         assert_eq!(alice.key(&repository), alice.clone().key(&repository));
         assert_ne!(alice.key(&repository), bob.key(&repository));
         assert_ne!(alice.key(&repository), CredentialKey::ANONYMOUS);
-        let printed = format!(
-            "{alice:?} {:?} {:?}",
-            alice.select(&repository),
-            alice.key(&repository)
-        );
-        assert!(
-            !printed.contains("secret") && !printed.contains("alice"),
-            "{printed}"
-        );
+        let printed = format!("{alice:?} {:?} {:?}", alice.select(&repository), alice.key(&repository));
+        assert!(!printed.contains("secret") && !printed.contains("alice"), "{printed}");
     }
 }

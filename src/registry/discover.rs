@@ -44,36 +44,15 @@ pub async fn discover(
     image: &ResolvedImage,
     limits: &Limits,
 ) -> Result<Discovery, RegistryError> {
-    let mut search = Search {
-        source,
-        image,
-        limits,
-        bytes: 0,
-        problems: Vec::new(),
-    };
+    let mut search = Search { source, image, limits, bytes: 0, problems: Vec::new() };
     let hex = image.digest().hex();
-    let (signature_tag, attestation_tag, fallback_tag) = (
-        format!("sha256-{hex}.sig"),
-        format!("sha256-{hex}.att"),
-        format!("sha256-{hex}"),
-    );
+    let (signature_tag, attestation_tag, fallback_tag) =
+        (format!("sha256-{hex}.sig"), format!("sha256-{hex}.att"), format!("sha256-{hex}"));
     let repository = image.repository();
     let (signatures, attestations, fallback, listing) = join4(
-        source.manifest(
-            repository,
-            ManifestSelector::Tag(&signature_tag),
-            limits.manifest_bytes,
-        ),
-        source.manifest(
-            repository,
-            ManifestSelector::Tag(&attestation_tag),
-            limits.manifest_bytes,
-        ),
-        source.manifest(
-            repository,
-            ManifestSelector::Tag(&fallback_tag),
-            limits.listing_bytes,
-        ),
+        source.manifest(repository, ManifestSelector::Tag(&signature_tag), limits.manifest_bytes),
+        source.manifest(repository, ManifestSelector::Tag(&attestation_tag), limits.manifest_bytes),
+        source.manifest(repository, ManifestSelector::Tag(&fallback_tag), limits.listing_bytes),
         source.referrers(repository, image.digest()),
     )
     .await;
@@ -87,22 +66,12 @@ pub async fn discover(
             search.look_into(path, &manifest, &mut found)?;
         }
     }
-    let listing = search
-        .keep(DiscoveryPath::ReferrersApi, "listing", listing)?
-        .flatten()
-        .unwrap_or_default();
-    let fallback = search
-        .keep(DiscoveryPath::ReferrersTag, &fallback_tag, fallback)?
-        .flatten();
+    let listing = search.keep(DiscoveryPath::ReferrersApi, "listing", listing)?.flatten().unwrap_or_default();
+    let fallback = search.keep(DiscoveryPath::ReferrersTag, &fallback_tag, fallback)?.flatten();
     let fallback = search.read_fallback(&fallback_tag, fallback)?;
-    search
-        .fetch_referrers(listing, fallback, &mut found)
-        .await?;
+    search.fetch_referrers(listing, fallback, &mut found).await?;
     let candidates = search.fetch_layers(found).await?;
-    Ok(Discovery {
-        candidates,
-        problems: search.problems,
-    })
+    Ok(Discovery { candidates, problems: search.problems })
 }
 
 /// A layer as a candidate: its content, its claimed format, and its annotations, which may hold the signature.
@@ -129,20 +98,14 @@ impl<S: ImageSource> Search<'_, S> {
             Ok(value) => Ok(Some(value)),
             Err(error @ RegistryError::TooMany { .. }) => Err(error),
             Err(error) => {
-                self.problems.push(DiscoveryProblem {
-                    path,
-                    what: what.to_owned(),
-                    error,
-                });
+                self.problems.push(DiscoveryProblem { path, what: what.to_owned(), error });
                 Ok(None)
             }
         }
     }
 
     fn spend(&mut self, bytes: &[u8]) -> Result<(), RegistryError> {
-        self.bytes = self
-            .bytes
-            .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.bytes = self.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         if self.bytes > self.limits.total_bytes {
             return Err(RegistryError::TooLarge {
                 what: "everything attached to the image",
@@ -170,34 +133,18 @@ impl<S: ImageSource> Search<'_, S> {
             return Ok(());
         };
         for layer in layers {
-            let Some(Descriptor {
-                digest,
-                media_type,
-                annotations,
-                size,
-                ..
-            }) = self.keep(path, &what, layer)?
-            else {
+            let Some(Descriptor { digest, media_type, annotations, size, .. }) = self.keep(path, &what, layer)? else {
                 continue;
             };
             let (kind, cap) = self.layer_cap(&media_type);
             if size > cap {
                 let error = RegistryError::TooLarge { what: kind, cap };
-                self.problems.push(DiscoveryProblem {
-                    path,
-                    what: digest.to_string(),
-                    error,
-                });
+                self.problems.push(DiscoveryProblem { path, what: digest.to_string(), error });
                 continue;
             }
-            found
-                .entry((digest, media_type, annotations))
-                .or_insert_with(|| (path, manifest.digest().clone()));
+            found.entry((digest, media_type, annotations)).or_insert_with(|| (path, manifest.digest().clone()));
             if found.len() > self.limits.candidates {
-                return Err(RegistryError::TooMany {
-                    what: "candidate signatures",
-                    cap: self.limits.candidates,
-                });
+                return Err(RegistryError::TooMany { what: "candidate signatures", cap: self.limits.candidates });
             }
         }
         Ok(())
@@ -213,11 +160,7 @@ impl<S: ImageSource> Search<'_, S> {
         }
     }
 
-    fn read_fallback(
-        &mut self,
-        tag: &str,
-        fallback: Option<RawManifest>,
-    ) -> Result<Vec<Descriptor>, RegistryError> {
+    fn read_fallback(&mut self, tag: &str, fallback: Option<RawManifest>) -> Result<Vec<Descriptor>, RegistryError> {
         let Some(fallback) = fallback else {
             return Ok(Vec::new());
         };
@@ -227,9 +170,7 @@ impl<S: ImageSource> Search<'_, S> {
         } else {
             Err(malformed("referrers fallback", "it is not an index"))
         };
-        Ok(self
-            .keep(DiscoveryPath::ReferrersTag, tag, entries)?
-            .unwrap_or_default())
+        Ok(self.keep(DiscoveryPath::ReferrersTag, tag, entries)?.unwrap_or_default())
     }
 
     async fn fetch_referrers(
@@ -238,12 +179,8 @@ impl<S: ImageSource> Search<'_, S> {
         fallback: Vec<Descriptor>,
         found: &mut BTreeMap<Candidate, (DiscoveryPath, Digest)>,
     ) -> Result<(), RegistryError> {
-        let listing = listing
-            .into_iter()
-            .map(|entry| (DiscoveryPath::ReferrersApi, entry));
-        let fallback = fallback
-            .into_iter()
-            .map(|entry| (DiscoveryPath::ReferrersTag, entry));
+        let listing = listing.into_iter().map(|entry| (DiscoveryPath::ReferrersApi, entry));
+        let fallback = fallback.into_iter().map(|entry| (DiscoveryPath::ReferrersTag, entry));
         let mut seen = BTreeSet::new();
         let mut wanted: Vec<(DiscoveryPath, Digest)> = listing
             .chain(fallback)
@@ -259,15 +196,10 @@ impl<S: ImageSource> Search<'_, S> {
         }
         // The order of a listing is the registry's; ours decides which manifest a shared layer is found in.
         wanted.sort_by(|(_, left), (_, right)| left.cmp(right));
-        let (source, repository, cap) = (
-            self.source,
-            self.image.repository(),
-            self.limits.manifest_bytes,
-        );
+        let (source, repository, cap) = (self.source, self.image.repository(), self.limits.manifest_bytes);
         for group in wanted.chunks(CONCURRENCY) {
-            let requests = group.iter().map(|(_, digest)| {
-                source.manifest(repository, ManifestSelector::Digest(digest), cap)
-            });
+            let requests =
+                group.iter().map(|(_, digest)| source.manifest(repository, ManifestSelector::Digest(digest), cap));
             for ((path, digest), answer) in group.iter().zip(join_all(requests).await) {
                 let answer = present(answer, "manifest", digest);
                 if let Some(manifest) = self.keep(*path, &digest.to_string(), answer)? {
@@ -286,29 +218,18 @@ impl<S: ImageSource> Search<'_, S> {
         let mut candidates = Vec::with_capacity(found.len());
         let (source, repository) = (self.source, self.image.repository());
         for group in found.chunks(CONCURRENCY) {
-            let requests = group.iter().map(|((digest, media_type, _), _)| {
-                source.blob(repository, digest, self.layer_cap(media_type).1)
-            });
+            let requests = group
+                .iter()
+                .map(|((digest, media_type, _), _)| source.blob(repository, digest, self.layer_cap(media_type).1));
             let answers = join_all(requests).await;
-            for (((digest, media_type, annotations), (path, manifest)), answer) in
-                group.iter().zip(answers)
-            {
+            for (((digest, media_type, annotations), (path, manifest)), answer) in group.iter().zip(answers) {
                 let answer = present(answer, "layer", digest);
                 let Some(bytes) = self.keep(*path, &digest.to_string(), answer)? else {
                     continue;
                 };
                 self.spend(&bytes)?;
-                let origin = Origin {
-                    path: *path,
-                    manifest: manifest.clone(),
-                    layer: digest.clone(),
-                };
-                candidates.push(Discovered::untrusted(
-                    origin,
-                    media_type.clone(),
-                    bytes,
-                    annotations.clone(),
-                ));
+                let origin = Origin { path: *path, manifest: manifest.clone(), layer: digest.clone() };
+                candidates.push(Discovered::untrusted(origin, media_type.clone(), bytes, annotations.clone()));
             }
         }
         Ok(candidates)
@@ -331,8 +252,5 @@ fn present<T>(
     what: &'static str,
     digest: &Digest,
 ) -> Result<T, RegistryError> {
-    answer?.ok_or_else(|| RegistryError::NotFound {
-        what,
-        digest: digest.clone(),
-    })
+    answer?.ok_or_else(|| RegistryError::NotFound { what, digest: digest.clone() })
 }

@@ -92,9 +92,7 @@ pub enum RegistryError {
         retry_after: Option<Duration>,
     },
     /// A registry names a token service that it may not name.
-    #[error(
-        "{host} sends clients to the token service {realm}, which is neither the same site nor allowed for it"
-    )]
+    #[error("{host} sends clients to the token service {realm}, which is neither the same site nor allowed for it")]
     RealmRefused {
         /// The registry.
         host: String,
@@ -206,36 +204,32 @@ impl RegistryError {
         }
     }
 
-    /// Whether the image could not be judged, as opposed to content or a configuration that is refused for what it is.
-    /// Only what is undecided may be better in a minute.
+    /// Whether the image could not be judged, because what was needed could not be reached or is not allowed to be, as
+    /// opposed to content that is refused for what it is.
     pub fn is_undecided(&self) -> bool {
         match self {
-            Self::ImageNotFound { .. }
+            Self::BlockedAddress { .. }
+            | Self::ClientUnusable { .. }
+            | Self::CredentialsUnreadable { .. }
+            | Self::ImageNotFound { .. }
+            | Self::LayoutUnreadable { .. }
             | Self::NotFound { .. }
             | Self::RateLimited { .. }
+            | Self::RealmRefused { .. }
+            | Self::RedirectRefused { .. }
             | Self::Timeout { .. }
             | Self::Unauthorized { .. }
             | Self::Unavailable { .. }
             | Self::UnexpectedStatus { .. } => true,
-            Self::BlockedAddress { .. }
-            | Self::ClientUnusable { .. }
-            | Self::CredentialsUnreadable { .. }
-            | Self::DigestMismatch { .. }
-            | Self::LayoutUnreadable { .. }
-            | Self::Malformed { .. }
-            | Self::RealmRefused { .. }
-            | Self::RedirectRefused { .. }
-            | Self::TooLarge { .. }
-            | Self::TooMany { .. } => false,
+            Self::DigestMismatch { .. } | Self::Malformed { .. } | Self::TooLarge { .. } | Self::TooMany { .. } => {
+                false
+            }
         }
     }
 }
 
 impl From<DigestMismatch> for RegistryError {
     fn from(mismatch: DigestMismatch) -> Self {
-        Self::DigestMismatch {
-            expected: mismatch.expected,
-            found: mismatch.found,
-        }
+        Self::DigestMismatch { expected: mismatch.expected, found: mismatch.found }
     }
 }

@@ -11,18 +11,10 @@ use serde::{Deserialize, Deserializer};
 use super::RegistryError;
 
 /// Parses JSON without letting a message quote it: serde's own messages repeat unexpected values.
-pub(super) fn from_json<T: DeserializeOwned>(
-    bytes: &[u8],
-    what: &'static str,
-) -> Result<T, RegistryError> {
+pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, RegistryError> {
     serde_json::from_slice(bytes).map_err(|error| RegistryError::Malformed {
         what,
-        reason: format!(
-            "{} at line {} column {}",
-            describe(&error),
-            error.line(),
-            error.column()
-        ),
+        reason: format!("{} at line {} column {}", describe(&error), error.line(), error.column()),
     })
 }
 
@@ -35,21 +27,10 @@ fn describe(error: &serde_json::Error) -> &'static str {
 }
 
 /// Refuses keys that Go's decoder would take for one of `fields` and ours does not.
-pub(super) fn refuse_lookalikes(
-    rest: &OtherKeys,
-    fields: &[&str],
-    what: &'static str,
-) -> Result<(), RegistryError> {
-    let lookalike = |key: &str| {
-        fields
-            .iter()
-            .find(|field| **field != key && go_fold(key).eq(go_fold(field)))
-    };
+pub(super) fn refuse_lookalikes(rest: &OtherKeys, fields: &[&str], what: &'static str) -> Result<(), RegistryError> {
+    let lookalike = |key: &str| fields.iter().find(|field| **field != key && go_fold(key).eq(go_fold(field)));
     match rest.0.iter().find_map(|key| lookalike(key)) {
-        Some(field) => Err(malformed(
-            what,
-            &format!("it has a field that some readers take for {field}"),
-        )),
+        Some(field) => Err(malformed(what, &format!("it has a field that some readers take for {field}"))),
         None => Ok(()),
     }
 }
@@ -90,8 +71,5 @@ fn go_fold(text: &str) -> impl Iterator<Item = char> {
 }
 
 pub(super) fn malformed(what: &'static str, reason: &str) -> RegistryError {
-    RegistryError::Malformed {
-        what,
-        reason: reason.to_owned(),
-    }
+    RegistryError::Malformed { what, reason: reason.to_owned() }
 }

@@ -28,10 +28,7 @@ const SEARCH_BYTES: usize = 64 << 20;
 const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 const COSIGN_KIND: &str = "kind";
-const COSIGN_IMAGES: [&str; 2] = [
-    "dev.cosignproject.cosign/image",
-    "dev.cosignproject.cosign/imageIndex",
-];
+const COSIGN_IMAGES: [&str; 2] = ["dev.cosignproject.cosign/image", "dev.cosignproject.cosign/imageIndex"];
 const COSIGN_SIGNATURES: &str = "dev.cosignproject.cosign/sigs";
 const COSIGN_ATTESTATIONS: &str = "dev.cosignproject.cosign/atts";
 
@@ -52,13 +49,8 @@ struct Marker {
 impl OciLayout {
     /// Opens a folder that has the files `oci-layout` and `index.json`.
     pub fn open(path: &Path) -> Result<Self, RegistryError> {
-        let unreadable = |reason: String| RegistryError::LayoutUnreadable {
-            path: path.to_owned(),
-            reason,
-        };
-        let root = path
-            .canonicalize()
-            .map_err(|error| unreadable(error.to_string()))?;
+        let unreadable = |reason: String| RegistryError::LayoutUnreadable { path: path.to_owned(), reason };
+        let root = path.canonicalize().map_err(|error| unreadable(error.to_string()))?;
         let required = |name: &str, cap| {
             read_inside(&root, name.as_ref(), cap, "layout file")?
                 .ok_or_else(|| unreadable(format!("it has no {name}")))
@@ -77,17 +69,10 @@ impl OciLayout {
             kind(entry).is_none_or(|kind| COSIGN_IMAGES.contains(&kind))
                 && known_media_type(&entry.media_type).is_some()
         };
-        self.entries
-            .iter()
-            .filter(is_image)
-            .map(|entry| &entry.digest)
+        self.entries.iter().filter(is_image).map(|entry| &entry.digest)
     }
 
-    fn find_tag(
-        &self,
-        repository: &Repository,
-        tag: &str,
-    ) -> Result<Option<&Descriptor>, RegistryError> {
+    fn find_tag(&self, repository: &Repository, tag: &str) -> Result<Option<&Descriptor>, RegistryError> {
         let named = self.entries.iter().filter(|entry| {
             [REFERENCE_NAME, CONTAINERD_NAME]
                 .iter()
@@ -97,32 +82,21 @@ impl OciLayout {
         let named: Vec<&Descriptor> = named.chain(self.find_cosign_tag(tag)).collect();
         match named.split_first() {
             None => Ok(None),
-            Some((first, others)) if others.iter().all(|other| other.digest == first.digest) => {
-                Ok(Some(first))
-            }
-            Some(_) => Err(malformed(
-                "image layout",
-                "it gives one tag to two manifests",
-            )),
+            Some((first, others)) if others.iter().all(|other| other.digest == first.digest) => Ok(Some(first)),
+            Some(_) => Err(malformed("image layout", "it gives one tag to two manifests")),
         }
     }
 
     /// The signatures or attestations of the only image of a layout that `cosign save` wrote.
     fn find_cosign_tag(&self, tag: &str) -> Vec<&Descriptor> {
         let of_kind = |wanted: &[&str]| -> Vec<&Descriptor> {
-            self.entries
-                .iter()
-                .filter(|entry| kind(entry).is_some_and(|kind| wanted.contains(&kind)))
-                .collect()
+            self.entries.iter().filter(|entry| kind(entry).is_some_and(|kind| wanted.contains(&kind))).collect()
         };
         let images = of_kind(&COSIGN_IMAGES);
         let Some((image, [])) = images.split_first() else {
             return Vec::new();
         };
-        let wanted = match tag
-            .strip_prefix("sha256-")
-            .and_then(|rest| rest.strip_prefix(image.digest.hex()))
-        {
+        let wanted = match tag.strip_prefix("sha256-").and_then(|rest| rest.strip_prefix(image.digest.hex())) {
             Some(".att") => COSIGN_ATTESTATIONS,
             Some(".sig") => COSIGN_SIGNATURES,
             _ => return Vec::new(),
@@ -130,12 +104,7 @@ impl OciLayout {
         of_kind(&[wanted])
     }
 
-    fn read_blob(
-        &self,
-        digest: &Digest,
-        cap: u64,
-        what: &'static str,
-    ) -> Result<Option<Vec<u8>>, RegistryError> {
+    fn read_blob(&self, digest: &Digest, cap: u64, what: &'static str) -> Result<Option<Vec<u8>>, RegistryError> {
         let relative: PathBuf = ["blobs", "sha256", digest.hex()].iter().collect();
         let Some(bytes) = read_inside(&self.root, &relative, cap, what)? else {
             return Ok(None);
@@ -144,18 +113,11 @@ impl OciLayout {
         if found == *digest {
             Ok(Some(bytes))
         } else {
-            Err(RegistryError::DigestMismatch {
-                expected: digest.clone(),
-                found,
-            })
+            Err(RegistryError::DigestMismatch { expected: digest.clone(), found })
         }
     }
 
-    fn read_manifest(
-        &self,
-        digest: &Digest,
-        cap: u64,
-    ) -> Result<Option<RawManifest>, RegistryError> {
+    fn read_manifest(&self, digest: &Digest, cap: u64) -> Result<Option<RawManifest>, RegistryError> {
         let Some(bytes) = self.read_blob(digest, cap, "manifest")? else {
             return Ok(None);
         };
@@ -165,8 +127,7 @@ impl OciLayout {
             // A child of an index: its own mediaType counts, and its shape where it has none.
             None if own_media_type_is_missing(&bytes)? => infer_media_type(&bytes)?,
             None => {
-                return RawManifest::verified(ManifestSelector::Digest(digest), bytes, None)
-                    .map(Some);
+                return RawManifest::verified(ManifestSelector::Digest(digest), bytes, None).map(Some);
             }
         };
         RawManifest::verified(ManifestSelector::Digest(digest), bytes, Some(declared)).map(Some)
@@ -175,11 +136,7 @@ impl OciLayout {
     fn search_referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
         let mut referrers = Vec::new();
         let mut read = 0;
-        for entry in self
-            .entries
-            .iter()
-            .filter(|entry| known_media_type(&entry.media_type).is_some())
-        {
+        for entry in self.entries.iter().filter(|entry| known_media_type(&entry.media_type).is_some()) {
             // A layout may leave out what it names; missing manifests refer to nothing here.
             let Some(manifest) = self.read_manifest(&entry.digest, MANIFEST_BYTES)? else {
                 continue;
@@ -192,10 +149,7 @@ impl OciLayout {
                 });
             }
             let parts = ManifestParts::parse(manifest.bytes())?;
-            if parts
-                .subject
-                .is_some_and(|subject| subject.digest == *digest)
-            {
+            if parts.subject.is_some_and(|subject| subject.digest == *digest) {
                 let entry = entry.clone();
                 referrers.push(Descriptor {
                     artifact_type: parts.artifact_type,
@@ -221,29 +175,17 @@ impl ImageSource for OciLayout {
                 None => Ok(None),
                 Some(entry) => match self.read_manifest(&entry.digest, cap)? {
                     Some(manifest) => Ok(Some(manifest)),
-                    None => Err(RegistryError::NotFound {
-                        what: "manifest",
-                        digest: entry.digest.clone(),
-                    }),
+                    None => Err(RegistryError::NotFound { what: "manifest", digest: entry.digest.clone() }),
                 },
             },
         }
     }
 
-    async fn blob(
-        &self,
-        _: &Repository,
-        digest: &Digest,
-        cap: u64,
-    ) -> Result<Option<Vec<u8>>, RegistryError> {
+    async fn blob(&self, _: &Repository, digest: &Digest, cap: u64) -> Result<Option<Vec<u8>>, RegistryError> {
         self.read_blob(digest, cap, "blob")
     }
 
-    async fn referrers(
-        &self,
-        _: &Repository,
-        digest: &Digest,
-    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
+    async fn referrers(&self, _: &Repository, digest: &Digest) -> Result<Option<Vec<Descriptor>>, RegistryError> {
         self.search_referrers(digest).map(Some)
     }
 }
@@ -257,9 +199,8 @@ fn names(name: &str, repository: &Repository, tag: &str) -> bool {
     if !name.contains(['/', ':']) {
         return name == tag;
     }
-    ImageReference::parse(name).is_ok_and(|reference| {
-        reference.repository() == repository && reference.effective_tag() == Some(tag)
-    })
+    ImageReference::parse(name)
+        .is_ok_and(|reference| reference.repository() == repository && reference.effective_tag() == Some(tag))
 }
 
 fn own_media_type_is_missing(bytes: &[u8]) -> Result<bool, RegistryError> {
@@ -273,17 +214,9 @@ fn own_media_type_is_missing(bytes: &[u8]) -> Result<bool, RegistryError> {
 }
 
 /// Reads a regular file below `root`, of at most `cap` bytes. `None`: there is no such file.
-fn read_inside(
-    root: &Path,
-    relative: &Path,
-    cap: u64,
-    what: &'static str,
-) -> Result<Option<Vec<u8>>, RegistryError> {
+fn read_inside(root: &Path, relative: &Path, cap: u64, what: &'static str) -> Result<Option<Vec<u8>>, RegistryError> {
     let path = root.join(relative);
-    let unreadable = |reason: &str| RegistryError::LayoutUnreadable {
-        path: path.clone(),
-        reason: reason.to_owned(),
-    };
+    let unreadable = |reason: &str| RegistryError::LayoutUnreadable { path: path.clone(), reason: reason.to_owned() };
     let canonical = match path.canonicalize() {
         Ok(canonical) => canonical,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -293,19 +226,13 @@ fn read_inside(
         return Err(unreadable("it leads out of the folder"));
     }
     // Opening a pipe would wait for its other end.
-    if !canonical
-        .metadata()
-        .map_err(|error| unreadable(&error.to_string()))?
-        .is_file()
-    {
+    if !canonical.metadata().map_err(|error| unreadable(&error.to_string()))?.is_file() {
         return Err(unreadable("it is not a regular file"));
     }
     let file = File::open(&canonical).map_err(|error| unreadable(&error.to_string()))?;
     let mut bytes = Vec::new();
-    let length = file
-        .take(cap.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(&error.to_string()))?;
+    let length =
+        file.take(cap.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| unreadable(&error.to_string()))?;
     if u64::try_from(length).unwrap_or(u64::MAX) > cap {
         return Err(RegistryError::TooLarge { what, cap });
     }

@@ -32,17 +32,10 @@ fn end_of_value(parameters: &str) -> usize {
 }
 
 fn has_relation_next(parameters: &str) -> bool {
-    parameters
-        .split(';')
-        .filter_map(|parameter| parameter.split_once('='))
-        .any(|(name, value)| {
-            name.trim().eq_ignore_ascii_case("rel")
-                && value
-                    .trim()
-                    .trim_matches('"')
-                    .split_ascii_whitespace()
-                    .any(|word| word.eq_ignore_ascii_case("next"))
-        })
+    parameters.split(';').filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("rel")
+            && value.trim().trim_matches('"').split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case("next"))
+    })
 }
 
 #[cfg(test)]
@@ -52,15 +45,9 @@ mod tests {
     #[test]
     fn finds_the_next_page() {
         for (header, expected) in [
-            (
-                r#"</v2/a/referrers/x?n=1>; rel="next""#,
-                Some("/v2/a/referrers/x?n=1"),
-            ),
+            (r#"</v2/a/referrers/x?n=1>; rel="next""#, Some("/v2/a/referrers/x?n=1")),
             ("</a>;rel=next", Some("/a")),
-            (
-                r#"</a>; rel="prev", </b,c>; title="x, y"; rel="last Next""#,
-                Some("/b,c"),
-            ),
+            (r#"</a>; rel="prev", </b,c>; title="x, y"; rel="last Next""#, Some("/b,c")),
             (r#"</a>; title="rel=next""#, None),
             (r#"</a>; rel="prev""#, None),
             ("</a", None),

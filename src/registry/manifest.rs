@@ -42,24 +42,9 @@ const DOCUMENT_FIELDS: &[&str] = &[
     "annotations",
     "fsLayers",
 ];
-const DESCRIPTOR_FIELDS: &[&str] = &[
-    "mediaType",
-    "digest",
-    "size",
-    "urls",
-    "annotations",
-    "data",
-    "platform",
-    "artifactType",
-];
-const PLATFORM_FIELDS: &[&str] = &[
-    "architecture",
-    "os",
-    "os.version",
-    "os.features",
-    "variant",
-    "features",
-];
+const DESCRIPTOR_FIELDS: &[&str] =
+    &["mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType"];
+const PLATFORM_FIELDS: &[&str] = &["architecture", "os", "os.version", "os.features", "variant", "features"];
 
 /// What a descriptor says about the machine that can run its image.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,17 +94,10 @@ impl RawManifest {
         if let ManifestSelector::Digest(expected) = selector
             && *expected != digest
         {
-            return Err(RegistryError::DigestMismatch {
-                expected: expected.clone(),
-                found: digest,
-            });
+            return Err(RegistryError::DigestMismatch { expected: expected.clone(), found: digest });
         }
         let media_type = settle_media_type(&parse_shape(&bytes)?, declared)?;
-        Ok(Self {
-            bytes,
-            digest,
-            media_type,
-        })
+        Ok(Self { bytes, digest, media_type })
     }
 
     /// The bytes as they came.
@@ -156,9 +134,7 @@ pub(super) fn is_index(media_type: &str) -> bool {
 /// The known manifest type that a header or descriptor names, without its parameters.
 pub(super) fn known_media_type(text: &str) -> Option<&'static str> {
     let text = text.split(';').next().unwrap_or_default().trim();
-    [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST]
-        .into_iter()
-        .find(|known| known.eq_ignore_ascii_case(text))
+    [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST].into_iter().find(|known| known.eq_ignore_ascii_case(text))
 }
 
 /// The descriptors of an index, in its order; [`TooMany`](RegistryError::TooMany) past `cap`.
@@ -167,19 +143,11 @@ pub(super) fn known_media_type(text: &str) -> Option<&'static str> {
 pub fn index_entries(bytes: &[u8], cap: usize) -> Result<Vec<Descriptor>, RegistryError> {
     let document: Index = from_json(bytes, "image index")?;
     refuse_lookalikes(&document.rest, DOCUMENT_FIELDS, "image index")?;
-    let entries = document
-        .manifests
-        .ok_or_else(|| malformed("image index", "it has no manifests"))?;
+    let entries = document.manifests.ok_or_else(|| malformed("image index", "it has no manifests"))?;
     if entries.len() > cap {
-        return Err(RegistryError::TooMany {
-            what: "entries in an image index",
-            cap,
-        });
+        return Err(RegistryError::TooMany { what: "entries in an image index", cap });
     }
-    entries
-        .into_iter()
-        .map(|entry| entry.parse("image index"))
-        .collect()
+    entries.into_iter().map(|entry| entry.parse("image index")).collect()
 }
 
 /// What a manifest says of itself and of the manifest it refers to; its layers if they are asked for.
@@ -198,15 +166,9 @@ impl ManifestParts {
         refuse_lookalikes(&document.rest, DOCUMENT_FIELDS, "manifest")?;
         let config = document.config.map(|config| config.media_type);
         Ok(Self {
-            artifact_type: document
-                .artifact_type
-                .filter(|text| !text.is_empty())
-                .or(config),
+            artifact_type: document.artifact_type.filter(|text| !text.is_empty()).or(config),
             annotations: document.annotations.unwrap_or_default(),
-            subject: document
-                .subject
-                .map(|subject| subject.parse("manifest"))
-                .transpose()?,
+            subject: document.subject.map(|subject| subject.parse("manifest")).transpose()?,
             layers: document.layers.unwrap_or_default(),
         })
     }
@@ -216,10 +178,7 @@ impl ManifestParts {
         self,
         wanted: impl Fn(&str) -> bool,
     ) -> impl Iterator<Item = Result<Descriptor, RegistryError>> {
-        self.layers
-            .into_iter()
-            .filter(move |layer| wanted(&layer.media_type))
-            .map(|layer| layer.parse("manifest"))
+        self.layers.into_iter().filter(move |layer| wanted(&layer.media_type)).map(|layer| layer.parse("manifest"))
     }
 }
 
@@ -283,22 +242,13 @@ struct RawPlatform {
 impl RawDescriptor {
     fn parse(self, what: &'static str) -> Result<Descriptor, RegistryError> {
         refuse_lookalikes(&self.rest, DESCRIPTOR_FIELDS, what)?;
-        let digest = Digest::parse(&self.digest)
-            .map_err(|_| malformed(what, "a descriptor's digest is not a sha256 digest"))?;
+        let digest =
+            Digest::parse(&self.digest).map_err(|_| malformed(what, "a descriptor's digest is not a sha256 digest"))?;
         let platform = match self.platform {
             None => None,
-            Some(RawPlatform {
-                architecture,
-                os,
-                variant,
-                rest,
-            }) => {
+            Some(RawPlatform { architecture, os, variant, rest }) => {
                 refuse_lookalikes(&rest, PLATFORM_FIELDS, what)?;
-                Some(Platform {
-                    architecture,
-                    os,
-                    variant,
-                })
+                Some(Platform { architecture, os, variant })
             }
         };
         Ok(Descriptor {
@@ -317,10 +267,7 @@ fn parse_shape(bytes: &[u8]) -> Result<Shape, RegistryError> {
     refuse_lookalikes(&shape.rest, DOCUMENT_FIELDS, "manifest")?;
     let is_schema_1 = shape.schema_version == Some(1)
         || shape.fs_layers.is_some()
-        || shape
-            .media_type
-            .as_deref()
-            .is_some_and(|text| text.starts_with(DOCKER_SCHEMA_1));
+        || shape.media_type.as_deref().is_some_and(|text| text.starts_with(DOCKER_SCHEMA_1));
     if is_schema_1 {
         return Err(malformed("manifest", "Docker schema 1 is not supported"));
     }
@@ -335,53 +282,31 @@ fn parse_shape(bytes: &[u8]) -> Result<Shape, RegistryError> {
 
 fn settle_media_type(shape: &Shape, declared: Option<&str>) -> Result<&'static str, RegistryError> {
     let declared = declared.and_then(known_media_type);
-    let media_type = match (
-        shape.media_type.as_deref().filter(|text| !text.is_empty()),
-        declared,
-    ) {
+    let media_type = match (shape.media_type.as_deref().filter(|text| !text.is_empty()), declared) {
         (Some(own), declared) => {
             // Exact: whoever compares the document's text with a header must come to the same answer.
             let own = known_media_type(own)
                 .filter(|known| *known == own)
-                .ok_or_else(|| {
-                    malformed(
-                        "manifest",
-                        "its mediaType is none of an OCI or Docker manifest or index",
-                    )
-                })?;
+                .ok_or_else(|| malformed("manifest", "its mediaType is none of an OCI or Docker manifest or index"))?;
             if declared.is_some_and(|declared| declared != own) {
-                return Err(malformed(
-                    "manifest",
-                    "its mediaType is not the one it was served under",
-                ));
+                return Err(malformed("manifest", "its mediaType is not the one it was served under"));
             }
             own
         }
         (None, Some(declared)) => declared,
         (None, None) => return Err(malformed("manifest", "nothing says its media type")),
     };
-    match (
-        is_index(media_type),
-        shape.manifests.is_some(),
-        shape.layers.is_some() || shape.config.is_some(),
-    ) {
+    match (is_index(media_type), shape.manifests.is_some(), shape.layers.is_some() || shape.config.is_some()) {
         (true, true, _) | (false, false, true) => Ok(media_type),
         (true, false, _) => Err(malformed("manifest", "an index without manifests")),
-        (false, ..) => Err(malformed(
-            "manifest",
-            "a manifest without config and layers",
-        )),
+        (false, ..) => Err(malformed("manifest", "a manifest without config and layers")),
     }
 }
 
 /// The type that a document without a declared one has by its parts, for folders that say nothing about a digest.
 pub(super) fn infer_media_type(bytes: &[u8]) -> Result<&'static str, RegistryError> {
     let shape = parse_shape(bytes)?;
-    Ok(if shape.manifests.is_some() {
-        OCI_INDEX
-    } else {
-        OCI_MANIFEST
-    })
+    Ok(if shape.manifests.is_some() { OCI_INDEX } else { OCI_MANIFEST })
 }
 
 #[cfg(test)]

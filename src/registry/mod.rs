@@ -35,7 +35,7 @@ pub use error::{Blame, RegistryError};
 pub use layout::OciLayout;
 pub use limits::Limits;
 pub use manifest::{Descriptor, Platform, RawManifest, index_entries};
-pub use options::{PrivateAddresses, RealmGrant, RegistryOptions, TlsRoots};
+pub use options::{RealmGrant, RegistryOptions, TlsRoots};
 pub use resolve::{ChildImage, children, resolve};
 pub use sources::Sources;
 

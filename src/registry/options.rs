@@ -7,29 +7,14 @@ use std::time::Duration;
 
 use super::CredentialStore;
 
-/// Which hosts may be at private, loopback and other special addresses. Link-local ones are never connected to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum PrivateAddresses {
-    /// Every host. Whoever names an image can then make us send GET requests into the cluster's network.
-    Allowed,
-    /// These hosts: `host` for all ports, `host:port` for one.
-    AllowedFor(Vec<String>),
-    /// None but those that are listed for plain HTTP.
-    #[default]
-    Refused,
-}
-
-/// Which certificate authorities registries are trusted by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which certificate authorities are trusted beside those of [`extra_ca_pem`](RegistryOptions::extra_ca_pem).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsRoots {
-    /// The certificates in these PEM bundles, and no others.
-    Only(Vec<Vec<u8>>),
-    /// The system's (OpenSSL's usual places, `SSL_CERT_FILE`, `SSL_CERT_DIR`), and those in these PEM bundles. A system
-    /// without any needs at least one bundle. They are read once, when the client is built.
-    System {
-        /// PEM bundles beside the system's.
-        extra: Vec<Vec<u8>>,
-    },
+    /// No others.
+    None,
+    /// The system's: OpenSSL's usual places, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name. They are read once, when
+    /// the client is built. A system that has none makes the client fail to build, unless others are given.
+    System,
 }
 
 /// Lets a registry send clients, with their credentials, to a token service of another site.
@@ -44,20 +29,23 @@ pub struct RealmGrant {
 /// What a [`RegistryClient`] may do. The default speaks HTTPS to public addresses, without credentials.
 #[derive(Clone, Debug)]
 pub struct RegistryOptions {
-    /// Hosts that may be at special addresses.
-    pub allow_private: PrivateAddresses,
     /// Time for a connection, TLS included.
     pub connect_timeout: Duration,
     /// Users and passwords, by repository.
     pub credentials: CredentialStore,
+    /// PEM bundles of certificate authorities that registries are trusted by.
+    pub extra_ca_pem: Vec<Vec<u8>>,
     /// Hosts (`host:port`; without a port, 80) that are spoken to without TLS, wherever they are. Never by default,
     /// not even for `localhost`.
     pub plain_http: Vec<String>,
+    /// Hosts (`host` for all ports, `host:port` for one) that may be at private, loopback and other special addresses.
+    /// Hosts of `plain_http` need not be repeated. Link-local addresses are never connected to.
+    pub private: Vec<String>,
     /// Token services of other sites.
     pub realms: Vec<RealmGrant>,
     /// Time for one operation of [`ImageSource`], tokens, redirects, pages and bodies included.
     pub request_timeout: Duration,
-    /// Trusted certificate authorities.
+    /// Certificate authorities beside `extra_ca_pem`.
     pub tls_roots: TlsRoots,
     /// The `User-Agent` header.
     pub user_agent: String,
@@ -66,13 +54,14 @@ pub struct RegistryOptions {
 impl Default for RegistryOptions {
     fn default() -> Self {
         Self {
-            allow_private: PrivateAddresses::default(),
             connect_timeout: Duration::from_secs(3),
             credentials: CredentialStore::default(),
+            extra_ca_pem: Vec::new(),
             plain_http: Vec::new(),
+            private: Vec::new(),
             realms: Vec::new(),
             request_timeout: Duration::from_secs(10),
-            tls_roots: TlsRoots::System { extra: Vec::new() },
+            tls_roots: TlsRoots::System,
             user_agent: concat!("countersign/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

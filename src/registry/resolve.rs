@@ -15,21 +15,14 @@ use super::{Descriptor, ImageSource, ManifestSelector, Platform, RegistryError};
 use crate::image::{ImageReference, ResolvedImage};
 
 /// Resolves a reference in one request: by its digest if it has one, else by its tag.
-pub async fn resolve(
-    source: &impl ImageSource,
-    reference: &ImageReference,
-) -> Result<ResolvedImage, RegistryError> {
+pub async fn resolve(source: &impl ImageSource, reference: &ImageReference) -> Result<ResolvedImage, RegistryError> {
     let selector = match (reference.digest(), reference.effective_tag()) {
         (Some(digest), _) => ManifestSelector::Digest(digest),
         (None, Some(tag)) => ManifestSelector::Tag(tag),
         (None, None) => return Err(malformed("reference", "it has neither tag nor digest")),
     };
-    let found = source
-        .manifest(reference.repository(), selector, MANIFEST_BYTES)
-        .await?;
-    let manifest = found.ok_or_else(|| RegistryError::ImageNotFound {
-        reference: reference.to_string(),
-    })?;
+    let found = source.manifest(reference.repository(), selector, MANIFEST_BYTES).await?;
+    let manifest = found.ok_or_else(|| RegistryError::ImageNotFound { reference: reference.to_string() })?;
     let media_type = manifest.media_type().to_owned();
     Ok(reference.resolve(manifest.into_bytes(), media_type)?)
 }
@@ -60,10 +53,7 @@ impl ChildImage {
 ///
 /// All or none: a missing or unreadable child is an error, as is an index of more than 64 descendants or more than two
 /// levels of indexes.
-pub async fn children(
-    source: &impl ImageSource,
-    image: &ResolvedImage,
-) -> Result<Vec<ChildImage>, RegistryError> {
+pub async fn children(source: &impl ImageSource, image: &ResolvedImage) -> Result<Vec<ChildImage>, RegistryError> {
     let mut found: Vec<ChildImage> = Vec::new();
     if !is_index(image.media_type()) {
         return Ok(found);
@@ -71,22 +61,14 @@ pub async fn children(
     let mut indexes = vec![(image.clone(), 1)];
     while let Some((index, depth)) = indexes.pop() {
         if depth > INDEX_DEPTH {
-            return Err(RegistryError::TooMany {
-                what: "levels of indexes",
-                cap: INDEX_DEPTH,
-            });
+            return Err(RegistryError::TooMany { what: "levels of indexes", cap: INDEX_DEPTH });
         }
         let entries = index_entries(index.manifest(), CHILDREN)?;
         if found.len() + entries.len() > CHILDREN {
-            return Err(RegistryError::TooMany {
-                what: "images in an index",
-                cap: CHILDREN,
-            });
+            return Err(RegistryError::TooMany { what: "images in an index", cap: CHILDREN });
         }
         for group in entries.chunks(CONCURRENCY) {
-            let requests = group
-                .iter()
-                .map(|entry| fetch_child(source, image, entry, depth));
+            let requests = group.iter().map(|entry| fetch_child(source, image, entry, depth));
             for child in join_all(requests).await {
                 let child = child?;
                 if child.is_index() {
@@ -106,20 +88,13 @@ async fn fetch_child(
     depth: usize,
 ) -> Result<ChildImage, RegistryError> {
     let selector = ManifestSelector::Digest(&entry.digest);
-    let manifest = source
-        .manifest(image.repository(), selector, MANIFEST_BYTES)
-        .await?;
-    let manifest = manifest.ok_or_else(|| RegistryError::NotFound {
-        what: "manifest",
-        digest: entry.digest.clone(),
-    })?;
+    let manifest = source.manifest(image.repository(), selector, MANIFEST_BYTES).await?;
+    let manifest =
+        manifest.ok_or_else(|| RegistryError::NotFound { what: "manifest", digest: entry.digest.clone() })?;
     let media_type = manifest.media_type();
     // Runtimes go by the descriptor, we by the document; they must not part.
     if known_media_type(&entry.media_type) != Some(media_type) {
-        return Err(malformed(
-            "image index",
-            "it gives a child another media type than its own",
-        ));
+        return Err(malformed("image index", "it gives a child another media type than its own"));
     }
     Ok(ChildImage {
         annotations: entry.annotations.clone(),

@@ -3,10 +3,7 @@
 //! Without a registry nothing is ever contacted: what no folder has is not found. A failing folder is an error and
 //! does not pass the question on.
 
-use super::{
-    Descriptor, ImageSource, ManifestSelector, OciLayout, RawManifest, RegistryClient,
-    RegistryError,
-};
+use super::{Descriptor, ImageSource, ManifestSelector, OciLayout, RawManifest, RegistryClient, RegistryError};
 use crate::image::{Digest, Repository};
 
 /// Folders and at most one registry client.
@@ -36,12 +33,7 @@ impl ImageSource for Sources {
         }
     }
 
-    async fn blob(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        cap: u64,
-    ) -> Result<Option<Vec<u8>>, RegistryError> {
+    async fn blob(&self, repository: &Repository, digest: &Digest, cap: u64) -> Result<Option<Vec<u8>>, RegistryError> {
         for layout in &self.layouts {
             if let Some(bytes) = layout.blob(repository, digest, cap).await? {
                 return Ok(Some(bytes));

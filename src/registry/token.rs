@@ -53,10 +53,7 @@ struct Entry {
 impl TokenCache {
     pub(super) fn get(&self, key: &TokenKey) -> Option<HeaderValue> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries
-            .get(key)
-            .filter(|entry| entry.expires > Instant::now())
-            .map(|entry| entry.header.clone())
+        entries.get(key).filter(|entry| entry.expires > Instant::now()).map(|entry| entry.header.clone())
     }
 
     pub(super) fn insert(&self, key: TokenKey, authorization: &Authorization) {
@@ -70,26 +67,14 @@ impl TokenCache {
             entries.retain(|_, entry| entry.expires > now);
         }
         if entries.len() >= CACHE_ENTRIES {
-            let oldest = entries
-                .iter()
-                .min_by_key(|(_, entry)| entry.expires)
-                .map(|(key, _)| key.clone());
+            let oldest = entries.iter().min_by_key(|(_, entry)| entry.expires).map(|(key, _)| key.clone());
             oldest.and_then(|key| entries.remove(&key));
         }
-        entries.insert(
-            key,
-            Entry {
-                header: header.clone(),
-                expires: now + *life,
-            },
-        );
+        entries.insert(key, Entry { header: header.clone(), expires: now + *life });
     }
 
     pub(super) fn remove(&self, key: &TokenKey) {
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
 
@@ -109,24 +94,15 @@ pub(super) async fn authorize(
     challenge: Challenge,
     credential: Option<&Credential>,
 ) -> Result<Authorization, RegistryError> {
-    let basic = credential
-        .map(|credential| sensitive(&credential.basic()))
-        .transpose()?;
+    let basic = credential.map(|credential| sensitive(&credential.basic())).transpose()?;
     match challenge {
         Challenge::Basic => match basic {
-            Some(header) => Ok(Authorization {
-                header,
-                life: DEFAULT_LIFE,
-            }),
-            None => Err(RegistryError::Unauthorized {
-                host: authority(registry),
-                repository: repository.to_string(),
-            }),
+            Some(header) => Ok(Authorization { header, life: DEFAULT_LIFE }),
+            None => Err(RegistryError::Unauthorized { host: authority(registry), repository: repository.to_string() }),
         },
         Challenge::Bearer { realm, service } => {
             let mut url = check_realm(transport, grants, registry, &realm)?;
-            url.query_pairs_mut()
-                .append_pair("scope", &format!("repository:{}:pull", repository.path()));
+            url.query_pairs_mut().append_pair("scope", &format!("repository:{}:pull", repository.path()));
             if let Some(service) = service {
                 url.query_pairs_mut().append_pair("service", &service);
             }
@@ -142,34 +118,18 @@ async fn fetch_token(
     basic: Option<&HeaderValue>,
 ) -> Result<Authorization, RegistryError> {
     // Redirects are not followed: the realm was checked, and where it leads was not.
-    let response = transport
-        .get_once(url, "application/json", basic, "token")
-        .await?;
+    let response = transport.get_once(url, "application/json", basic, "token").await?;
     if response.status() != StatusCode::OK {
         return Err(status_error(&response, repository));
     }
     let bytes = body::read(response, TOKEN_BYTES, "token").await?;
     let answer: TokenAnswer = from_json(&bytes, "token")?;
-    let token = answer
-        .token
-        .filter(|token| !token.is_empty())
-        .or(answer.access_token)
-        .unwrap_or_default();
+    let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token).unwrap_or_default();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(malformed(
-            "token",
-            "it is empty or holds characters that a header may not",
-        ));
+        return Err(malformed("token", "it is empty or holds characters that a header may not"));
     }
-    let life = answer
-        .expires_in
-        .map_or(DEFAULT_LIFE, Duration::from_secs)
-        .min(LONGEST_LIFE)
-        .saturating_sub(MARGIN);
-    Ok(Authorization {
-        header: sensitive(&format!("Bearer {token}"))?,
-        life,
-    })
+    let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs).min(LONGEST_LIFE).saturating_sub(MARGIN);
+    Ok(Authorization { header: sensitive(&format!("Bearer {token}"))?, life })
 }
 
 #[derive(Deserialize)]
@@ -187,10 +147,9 @@ fn check_realm(
     realm: &str,
 ) -> Result<Url, RegistryError> {
     let parsed = Url::parse(realm).ok();
-    let named = parsed.as_ref().map_or_else(
-        || "(not a URL)".to_owned(),
-        |url| format!("{}://{}", url.scheme(), authority(url)),
-    );
+    let named = parsed
+        .as_ref()
+        .map_or_else(|| "(not a URL)".to_owned(), |url| format!("{}://{}", url.scheme(), authority(url)));
     let default_port = |url: &Url| if url.scheme() == "http" { 80 } else { 443 };
     let is_granted = |url: &Url| {
         grants.iter().any(|grant| {
@@ -200,13 +159,8 @@ fn check_realm(
     };
     parsed
         .filter(|url| transport.allows_scheme(url))
-        .filter(|url| {
-            is_same_site(registry, url) || is_docker_hub(registry, url) || is_granted(url)
-        })
-        .ok_or_else(|| RegistryError::RealmRefused {
-            host: authority(registry),
-            realm: named,
-        })
+        .filter(|url| is_same_site(registry, url) || is_docker_hub(registry, url) || is_granted(url))
+        .ok_or_else(|| RegistryError::RealmRefused { host: authority(registry), realm: named })
 }
 
 /// Whether a token service is plainly of the registry's own site: the same host; or, both with TLS and by name, on
@@ -225,10 +179,7 @@ fn is_same_site(registry: &Url, realm: &Url) -> bool {
         return false;
     };
     let is_below = |lower: &str, upper: &str| {
-        upper.contains('.')
-            && lower
-                .strip_suffix(upper)
-                .is_some_and(|rest| rest.ends_with('.'))
+        upper.contains('.') && lower.strip_suffix(upper).is_some_and(|rest| rest.ends_with('.'))
     };
     registry == realm || is_below(registry, realm) || is_below(realm, registry)
 }
@@ -241,12 +192,8 @@ fn is_docker_hub(registry: &Url, realm: &Url) -> bool {
 }
 
 fn sensitive(text: &str) -> Result<HeaderValue, RegistryError> {
-    let mut header = HeaderValue::from_str(text).map_err(|_| {
-        malformed(
-            "token",
-            "it is empty or holds characters that a header may not",
-        )
-    })?;
+    let mut header = HeaderValue::from_str(text)
+        .map_err(|_| malformed("token", "it is empty or holds characters that a header may not"))?;
     header.set_sensitive(true);
     Ok(header)
 }

@@ -25,7 +25,10 @@ pub(crate) fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
 
 pub(crate) fn image(manifest: Vec<u8>) -> ResolvedImage {
     let text = format!("registry.example/image@{}", Digest::of(&manifest));
-    ImageReference::parse(&text).unwrap().resolve(manifest, "application/vnd.oci.image.manifest.v1+json".into()).unwrap()
+    ImageReference::parse(&text)
+        .unwrap()
+        .resolve(manifest, "application/vnd.oci.image.manifest.v1+json".into())
+        .unwrap()
 }
 
 pub(crate) fn candidate(media_type: &str, content: Vec<u8>, annotations: BTreeMap<String, String>) -> Discovered {
@@ -53,8 +56,7 @@ pub(crate) fn legacy(name: &str) -> (Vec<Discovered>, Option<PublicKey>) {
     use base64::Engine as _;
     let fixture: Value = serde_json::from_slice(&bytes(format!("tests/data/cosign-legacy/{name}.json"))).unwrap();
     let layer = |layer: &Value| {
-        let payload =
-            base64::engine::general_purpose::STANDARD.decode(layer["payload_b64"].as_str().unwrap()).unwrap();
+        let payload = base64::engine::general_purpose::STANDARD.decode(layer["payload_b64"].as_str().unwrap()).unwrap();
         let annotations = serde_json::from_value(layer["annotations"].clone()).unwrap();
         candidate(layer["media_type"].as_str().unwrap(), payload, annotations)
     };

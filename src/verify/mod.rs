@@ -73,7 +73,7 @@ pub enum Signer {
     },
     /// The holder of a key.
     Key {
-        /// SHA-256 of the SubjectPublicKeyInfo.
+        /// SHA-256 of the `SubjectPublicKeyInfo`.
         sha256: KeyFingerprint,
     },
 }

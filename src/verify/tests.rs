@@ -19,19 +19,25 @@ fn code(result: Result<Evidence, VerifyError>) -> &'static str {
     }
 }
 
+/// The refusal of an attestation layer.
+fn verify(
+    envelope: &[u8],
+    annotations: &BTreeMap<String, String>,
+    image: &ResolvedImage,
+    root: &TrustMaterial,
+) -> &'static str {
+    code(verify_with_root(&candidate(DSSE, envelope.to_vec(), annotations.clone()), image, root))
+}
+
 #[test]
 fn a_real_attestation_is_verified_and_says_who_when_and_what() {
     let (image, envelope, annotations) = slsa();
-    let evidence =
-        verify_with_root(&candidate(DSSE, envelope, annotations), &image, &root(PUBLIC_GOOD)).unwrap();
+    let evidence = verify_with_root(&candidate(DSSE, envelope, annotations), &image, &root(PUBLIC_GOOD)).unwrap();
     assert_eq!(
         evidence.signer().to_string(),
         "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v1.10.0 (issuer https://token.actions.githubusercontent.com)"
     );
-    assert_eq!(
-        *evidence.claim(),
-        Claim::Attestation { predicate_type: "https://slsa.dev/provenance/v0.2".to_owned() }
-    );
+    assert_eq!(*evidence.claim(), Claim::Attestation { predicate_type: "https://slsa.dev/provenance/v0.2".to_owned() });
     assert!(evidence.certificate_transparency());
     let [log] = evidence.logs() else { panic!("one log entry: {:?}", evidence.logs()) };
     assert_eq!((log.log.as_str(), log.inclusion_proof), ("https://rekor.sigstore.dev", false));
@@ -45,14 +51,6 @@ fn each_part_of_a_real_attestation_is_needed() {
     const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
     let (image, envelope, annotations) = slsa();
     let public_good = root(PUBLIC_GOOD);
-    fn verify(
-        envelope: &[u8],
-        annotations: &BTreeMap<String, String>,
-        image: &ResolvedImage,
-        root: &TrustMaterial,
-    ) -> &'static str {
-        code(verify_with_root(&candidate(DSSE, envelope.to_vec(), annotations.clone()), image, root))
-    }
     let edited = |key: &str, edit: &dyn Fn(&str) -> String| {
         let mut annotations = annotations.clone();
         let value = edit(&annotations[key]);
@@ -85,7 +83,8 @@ fn each_part_of_a_real_attestation_is_needed() {
     assert_eq!(verify(&envelope, &later, &image, &public_good), "LogEntryInvalid");
     let unpromised = edited(LOG, &|text| {
         let mut log: Value = serde_json::from_str(text).unwrap();
-        log["SignedEntryTimestamp"] = "MEUCIQDEpCz1ePy7RqB/EioOYn74tuaKj6NHKziEJq0ijvp0gQIgCov3Upqhq+WmxCkFS/UFEWyP1OWPlOoVDxaNMWvpe1I=".into();
+        log["SignedEntryTimestamp"] =
+            "MEUCIQDEpCz1ePy7RqB/EioOYn74tuaKj6NHKziEJq0ijvp0gQIgCov3Upqhq+WmxCkFS/UFEWyP1OWPlOoVDxaNMWvpe1I=".into();
         log.to_string()
     });
     assert_eq!(verify(&envelope, &unpromised, &image, &public_good), "LogEntryInvalid");
@@ -122,9 +121,7 @@ fn a_key_verifies_its_own_signature_and_no_other() {
     let (layers, alice) = legacy("connaisseur-three-signers-alice");
     let (_, bob) = legacy("connaisseur-three-signers-bob");
     let (alice, bob) = (alice.unwrap(), bob.unwrap());
-    let by = |key: &PublicKey| {
-        layers.iter().filter(|layer| verify_with_key(layer, &image, key).is_ok()).count()
-    };
+    let by = |key: &PublicKey| layers.iter().filter(|layer| verify_with_key(layer, &image, key).is_ok()).count();
     assert_eq!((layers.len(), by(&alice), by(&bob)), (3, 1, 1));
     assert_ne!(alice.fingerprint(), bob.fingerprint());
     let other = rcgen::KeyPair::generate().unwrap().public_key_pem();
@@ -145,11 +142,14 @@ fn bundles_of_several_clients_are_verified_and_their_broken_twins_are_not() {
     let read = |case: &str, file: &str| bytes(format!("tests/data/bundles/{case}/{file}"));
     let text = |case: &str, file: &str| String::from_utf8(read(case, file)).unwrap().trim().to_owned();
     let public_good = root(PUBLIC_GOOD);
-    for case in ["sigstore-rust--cosign-v3-blob", "sigstore-java--dsse", "sigstore-java--rekor-v2", "sigstore-rust--conda"] {
+    for case in
+        ["sigstore-rust--cosign-v3-blob", "sigstore-java--dsse", "sigstore-java--rekor-v2", "sigstore-rust--conda"]
+    {
         let artifact = image(read(case, "artifact"));
         let bundle = read(case, "bundle.sigstore.json");
         // A case that brings its own root is verified under that one.
-        let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/bundles/{case}/trusted_root.json"));
+        let own =
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/bundles/{case}/trusted_root.json"));
         let trusted = if own.is_file() {
             TrustMaterial::parse("own", &text(case, "trusted_root.json")).unwrap()
         } else {

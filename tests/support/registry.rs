@@ -2,11 +2,7 @@
 //! asked. It implements no registry: [`Content`] is what serves well-formed images, and hostile tests write their own.
 
 #![allow(dead_code, reason = "each test crate uses another part")]
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a fake that cannot be set up fails its test"
-)]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a fake that cannot be set up fails its test")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -48,13 +44,8 @@ impl Drop for FakeRegistry {
 
 impl FakeRegistry {
     /// Starts a server that answers every request with `answer`.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the registry aborts its task when it is dropped"
-    )]
-    pub(crate) async fn start(
-        answer: impl Fn(&Seen) -> Response<Body> + Clone + Send + Sync + 'static,
-    ) -> Self {
+    #[expect(clippy::disallowed_methods, reason = "the registry aborts its task when it is dropped")]
+    pub(crate) async fn start(answer: impl Fn(&Seen) -> Response<Body> + Clone + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -77,11 +68,7 @@ impl FakeRegistry {
         };
         let router = Router::new().fallback(handler);
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self {
-            address,
-            seen,
-            server,
-        }
+        Self { address, seen, server }
     }
 
     pub(crate) fn host(&self) -> String {
@@ -105,7 +92,7 @@ pub(crate) fn options(hosts: &[String]) -> RegistryOptions {
     RegistryOptions {
         plain_http: hosts.to_vec(),
         request_timeout: Duration::from_secs(5),
-        tls_roots: TlsRoots::Only(Vec::new()),
+        tls_roots: TlsRoots::None,
         ..RegistryOptions::default()
     }
 }
@@ -114,11 +101,7 @@ pub(crate) fn client(options: RegistryOptions) -> RegistryClient {
     RegistryClient::new(options).unwrap()
 }
 
-pub(crate) fn respond(
-    status: u16,
-    headers: &[(&str, &str)],
-    body: impl Into<Body>,
-) -> Response<Body> {
+pub(crate) fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::builder().status(StatusCode::from_u16(status).unwrap());
     for (name, value) in headers {
         response = response.header(*name, *value);
@@ -152,7 +135,8 @@ pub(crate) fn manifest(layers: &[Layer<'_>]) -> Vec<u8> {
         "digest": Digest::of(b"{}").to_string(),
         "size": 2,
     });
-    let manifest = serde_json::json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers });
+    let manifest =
+        serde_json::json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers });
     manifest.to_string().into_bytes()
 }
 
@@ -170,9 +154,7 @@ pub(crate) fn index(entries: &[(&[u8], Option<&str>)]) -> Vec<u8> {
             entry
         })
         .collect();
-    serde_json::json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries })
-        .to_string()
-        .into_bytes()
+    serde_json::json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries }).to_string().into_bytes()
 }
 
 /// Well-formed content: what tags name, blobs and manifests by digest, and referrers.
@@ -186,8 +168,7 @@ pub(crate) struct Content {
 impl Content {
     /// Adds a blob or untagged manifest.
     pub(crate) fn with(mut self, bytes: &[u8]) -> Self {
-        self.digests
-            .insert(Digest::of(bytes).to_string(), bytes.to_vec());
+        self.digests.insert(Digest::of(bytes).to_string(), bytes.to_vec());
         self
     }
 
@@ -204,10 +185,7 @@ impl Content {
 
     pub(crate) fn answer(&self, seen: &Seen) -> Response<Body> {
         let mut parts = seen.path.rsplit('/');
-        let (name, kind) = (
-            parts.next().unwrap_or_default(),
-            parts.next().unwrap_or_default(),
-        );
+        let (name, kind) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let found = match kind {
             "manifests" => self.tags.get(name).or_else(|| self.digests.get(name)),
             "blobs" => self.digests.get(name),

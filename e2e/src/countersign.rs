@@ -1,0 +1,149 @@
+//! `countersign serve` as its own process, and what makes the API server ask it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use crate::certificate::Authority;
+use crate::http::client;
+use crate::kubectl::Kubectl;
+use crate::process::{Process, run, start_on_free_ports};
+
+/// The name of our webhook, by which denials of ours are told from others.
+pub const WEBHOOK_NAME: &str = "validate.countersign.dev";
+/// The custom resource of the policies, as `kubectl` takes it.
+pub const POLICIES: &str = "clustersignaturepolicies.policy.countersign.dev";
+/// The label by which a second instance is asked only about some namespaces.
+pub const INSTANCE_LABEL: &str = "e2e.countersign.dev/instance";
+
+/// It is ready within a second or two.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// How to start an instance.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The name of the instance, for its log and its webhook configuration.
+    pub name: String,
+    /// The value of `--unmatched`.
+    pub unmatched: &'static str,
+    /// Registries that are spoken to over plain HTTP.
+    pub plain_http_registries: Vec<String>,
+    /// Further arguments.
+    pub arguments: Vec<OsString>,
+}
+
+/// A running instance. When it is stopped, its webhook stays registered.
+#[derive(Debug)]
+pub struct Countersign {
+    process: Process,
+    name: String,
+    authority: Authority,
+    port: u16,
+    probe_port: u16,
+}
+
+impl Countersign {
+    /// Starts an instance and waits until it is ready. `folder` takes its certificate.
+    pub fn start(binary: &Path, options: &Options, kubeconfig: &Path, folder: &Path, logs: &Path) -> Result<Self> {
+        let name = &options.name;
+        let authority = Authority::new(&format!("{name}-serving"))?;
+        let serving = authority.serving()?;
+        let path = |extension: &str| -> PathBuf { folder.join(format!("{name}.{extension}")) };
+        fs::write(path("crt"), &serving.certificate)?;
+        fs::write(path("key"), &serving.key)?;
+        let (process, [port, probe_port]) = start_on_free_ports(
+            name,
+            logs,
+            START_LIMIT,
+            |[port, probe_port]| {
+                let mut command = Command::new(binary);
+                command.args(["serve", "--unmatched", options.unmatched, "--timeout", "8", "--drain-delay", "1"]);
+                command.args([
+                    "--listen",
+                    &format!("127.0.0.1:{port}"),
+                    "--probe-listen",
+                    &format!("127.0.0.1:{probe_port}"),
+                ]);
+                command
+                    .arg("--tls-cert")
+                    .arg(path("crt"))
+                    .arg("--tls-key")
+                    .arg(path("key"))
+                    .arg("--kubeconfig")
+                    .arg(kubeconfig);
+                for registry in &options.plain_http_registries {
+                    command.args(["--plain-http-registry", registry]);
+                }
+                command.args(&options.arguments);
+                // The registries are on loopback, whatever proxy the machine has.
+                command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+                // Nor does it have any credentials but those of its arguments.
+                command.env_remove("REGISTRY_AUTH_FILE").env_remove("DOCKER_CONFIG");
+                Ok(command)
+            },
+            |[_, probe_port]| get(probe_port, "/readyz").map(drop),
+        )?;
+        Ok(Self { process, name: name.clone(), authority, port, probe_port })
+    }
+
+    /// Has the API server ask this instance about every pod-bearing object in the namespaces that the selector takes.
+    pub fn register(&self, kubectl: &Kubectl, namespace_selector: &Value) -> Result<()> {
+        let resources = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": resources});
+        let configuration = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": self.name},
+            "webhooks": [{
+                "name": WEBHOOK_NAME,
+                "clientConfig": {
+                    "url": format!("https://127.0.0.1:{}/validate", self.port),
+                    "caBundle": BASE64_STANDARD.encode(self.authority.certificate()),
+                },
+                "rules": [
+                    resources("", &["pods", "pods/ephemeralcontainers", "podtemplates", "replicationcontrollers"]),
+                    resources("apps", &["daemonsets", "deployments", "replicasets", "statefulsets"]),
+                    resources("batch", &["cronjobs", "jobs"]),
+                ],
+                "namespaceSelector": namespace_selector,
+                "matchPolicy": "Equivalent", "failurePolicy": "Fail", "timeoutSeconds": 10,
+                "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            }],
+        });
+        kubectl.accepts(&["apply"], Some(&configuration)).map(drop)
+    }
+
+    /// The body of a GET from the probe port, which must succeed.
+    pub fn probe(&self, path: &str) -> Result<String> {
+        get(self.probe_port, path)
+    }
+
+    /// The last lines of its log.
+    pub fn log_tail(&self) -> String {
+        self.process.log_tail(30)
+    }
+
+    /// Ends it.
+    pub fn stop(self) {
+        self.process.stop();
+    }
+}
+
+/// Installs the custom resources from `countersign crd`.
+pub fn install_crds(binary: &Path, kubectl: &Kubectl) -> Result<()> {
+    let crds = run(Command::new(binary).arg("crd"), &[])?.success()?.stdout;
+    kubectl.run(&["apply", "--server-side", "-f", "-"], &crds)?.success()?;
+    let crd = format!("crd/{POLICIES}");
+    kubectl.accepts(&["wait", "--for=condition=Established", "--timeout=30s", &crd], None).map(drop)
+}
+
+fn get(port: u16, path: &str) -> Result<String> {
+    let mut response =
+        client().get(format!("http://127.0.0.1:{port}{path}")).call().with_context(|| format!("GET {path}"))?;
+    Ok(response.body_mut().read_to_string()?)
+}

@@ -1,0 +1,136 @@
+//! The end-to-end cases: one stack for all, one line of output for each.
+//!
+//! ```text
+//! make e2e                                     all cases
+//! cargo test -p countersign-e2e -- keyless     cases whose name contains one of the words (with the environment that `tools` names)
+//! cargo test -p countersign-e2e -- --list      names only
+//! ```
+//!
+//! A harness of its own, since the standard one neither shares a stack nor ends it. A case that fails keeps the logs.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test harness reports on standard output and standard error"
+)]
+
+mod failure;
+mod keyless;
+mod keys;
+mod policies;
+mod registries;
+mod updates;
+mod workloads;
+
+use std::env;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use countersign_e2e::process::indent;
+use countersign_e2e::stack::{Sandbox, Stack};
+
+/// A case: what it is called, and what it does.
+pub(crate) type Case = (&'static str, Run);
+
+/// What a case needs.
+#[derive(Clone, Copy)]
+pub(crate) enum Run {
+    /// A namespace of its own, judged by countersign.
+    Admission(fn(&Sandbox<'_>) -> Result<()>),
+    /// Only the tools: shows that the test's own parts do what the other cases take for granted.
+    Stack(fn(&Stack) -> Result<()>),
+}
+
+const FEATURES: [(&str, &[Case]); 7] = [
+    ("registries", registries::CASES),
+    ("keyless", keyless::CASES),
+    ("keys", keys::CASES),
+    ("workloads", workloads::CASES),
+    ("updates", updates::CASES),
+    ("policies", policies::CASES),
+    ("failure", failure::CASES),
+];
+
+fn main() -> ExitCode {
+    let mut words = Vec::new();
+    let mut list = false;
+    for argument in env::args().skip(1) {
+        match argument.as_str() {
+            "--list" => list = true,
+            flag if flag.starts_with('-') => {
+                eprintln!("unknown flag {flag}; known: --list, and words that select cases");
+                return ExitCode::from(2);
+            }
+            _ => words.push(argument),
+        }
+    }
+    let cases: Vec<(String, String, Run)> = FEATURES
+        .iter()
+        .flat_map(|(feature, cases)| cases.iter().map(move |(name, run)| (feature, name, run)))
+        .map(|(feature, name, run)| (format!("{feature}: {name}"), namespace(feature, name), *run))
+        .filter(|(name, ..)| words.is_empty() || words.iter().any(|word| name.contains(word.as_str())))
+        .collect();
+    if list {
+        for (name, ..) in &cases {
+            println!("{name}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    if cases.is_empty() {
+        eprintln!("no case is named like {words:?}");
+        return ExitCode::from(2);
+    }
+
+    let start = Instant::now();
+    let stack = match Stack::start() {
+        Ok(stack) => stack,
+        Err(error) => {
+            eprintln!("the stack did not start: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("etcd, kube-apiserver and four registries are up ({:.1} s)", start.elapsed().as_secs_f64());
+    let mut failed = Vec::new();
+    for (name, namespace, run) in &cases {
+        let start = Instant::now();
+        let result = match run {
+            Run::Admission(case) => Sandbox::new(&stack, namespace).and_then(|sandbox| case(&sandbox)),
+            Run::Stack(case) => case(&stack),
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => println!("ok      {name} ({seconds:.1} s)"),
+            Err(error) => {
+                println!("FAILED  {name} ({seconds:.1} s)\n{}", indent(&format!("{error:#}")));
+                if let Some(log) = stack.countersign_log() {
+                    println!("{log}");
+                }
+                failed.push(name);
+            }
+        }
+    }
+
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{} of {} cases passed in {seconds:.0} s", cases.len() - failed.len(), cases.len());
+    if failed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    for name in failed {
+        println!("failed: {name}");
+    }
+    println!("logs: {}", stack.keep().display());
+    ExitCode::FAILURE
+}
+
+/// A namespace named after the case.
+fn namespace(feature: &str, name: &str) -> String {
+    let mut words: String = format!("{feature} {name}")
+        .to_lowercase()
+        .split(|character: char| !character.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join("-");
+    words.truncate(50); // leaves room for `Sandbox::with_instance`
+    words.trim_end_matches('-').to_owned()
+}
