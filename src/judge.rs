@@ -12,12 +12,12 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::decision::{Finding, ImageVerdicts, Refused};
-use crate::image::{ImageReference, ResolvedImage};
+use crate::image::{Digest, ImageReference, ResolvedImage};
 use crate::policy::{
-    ErrorReason, FailReason, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate, namespace_unknown,
-    refused, undecided, unparsable,
+    ErrorReason, FailReason, Outcome, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate,
+    namespace_unknown, refused, through_children, undecided, unparsable,
 };
-use crate::registry::{Discovery, ImageSource, Limits, RegistryError, discover, resolve};
+use crate::registry::{Discovery, ImageSource, Limits, RegistryError, children, discover, resolve};
 use crate::trust::{PublicKey, TrustMaterial};
 use crate::verify::{Gathered, gather};
 use crate::workload::ContainerImage;
@@ -55,7 +55,7 @@ struct Context<'a> {
 /// An image's verdicts without its field: references that occur twice are judged once.
 #[derive(Clone)]
 struct Judged {
-    digest: Option<crate::image::Digest>,
+    digest: Option<Digest>,
     finding: Finding,
 }
 
@@ -117,7 +117,7 @@ impl<S: ImageSource> Judge<S> {
         let resolved = match within(context.deadline, "resolving", reference, resolve(&self.source, reference)).await {
             Ok(Ok(resolved)) => resolved,
             Ok(Err(error)) => return unresolved(&possible, context, &problem(&error)),
-            Err(late) => return Judged::refused(Refused::Limit(late)),
+            Err(refused) => return Judged::refused(refused),
         };
         let digest = Some(resolved.digest().clone());
         if let Some(revoked) = revocations.artifact(resolved.digest()) {
@@ -142,43 +142,100 @@ impl<S: ImageSource> Judge<S> {
         context: &Context<'_>,
     ) -> Result<Vec<Verdict>, Refused> {
         let mut verdicts = without_evidence(selected, context);
-        let (by_tag, policies): (Vec<_>, Vec<_>) = selected
-            .policies
-            .iter()
-            .map(|policy| (policy, tag_rule(policy, image.reference(), Some(image), context.runs)))
-            .partition(|(_, broken)| broken.is_some());
-        verdicts.extend(by_tag.into_iter().filter_map(|(policy, broken)| Some(refused(policy, broken?))));
-        let policies: Vec<&Arc<Policy>> = policies.into_iter().map(|(policy, _)| policy).collect();
-        if policies.is_empty() {
+        let mut policies = Vec::new();
+        for policy in &selected.policies {
+            match tag_rule(policy, image, context.runs) {
+                Some(broken) => verdicts.push(refused(policy, broken)),
+                None => policies.push(Arc::clone(policy)),
+            }
+        }
+        let (mut lacking, mut left) = (Vec::new(), Vec::new());
+        for (policy, verdict) in policies.iter().zip(self.evaluate(image, &policies, context).await?) {
+            // Evidence on an index covers what is below it; without it, each child that runs needs its own.
+            if matches!(verdict.outcome(), Outcome::Fail(FailReason::RequirementNotMet)) {
+                lacking.push(Arc::clone(policy));
+                left.push(verdict);
+            } else {
+                verdicts.push(verdict);
+            }
+        }
+        if lacking.is_empty() {
             return Ok(verdicts);
         }
+        verdicts.extend(self.through_children(image, &lacking, left, context).await?);
+        Ok(verdicts)
+    }
+
+    /// The verdicts of policies on an image by the evidence that is attached to it.
+    async fn evaluate(
+        &self,
+        image: &ResolvedImage,
+        policies: &[Arc<Policy>],
+        context: &Context<'_>,
+    ) -> Result<Vec<Verdict>, Refused> {
+        if policies.is_empty() {
+            return Ok(Vec::new());
+        }
         let work = discover(&self.source, image, &self.limits);
-        let discovery = match within(context.deadline, "looking for signatures of", image.reference(), work).await {
-            Ok(Ok(discovery)) => discovery,
-            Ok(Err(error)) => {
+        let discovery = match within(context.deadline, "looking for signatures of", image.reference(), work).await? {
+            Ok(discovery) => discovery,
+            Err(error) => {
                 let problem = problem(&error);
                 // Too many candidates and exceeded budgets deny whatever a policy says; an unreachable registry is its matter.
                 if !problem.undecided {
                     return Err(Refused::Limit(problem));
                 }
-                verdicts.extend(policies.iter().map(|policy| undecided(policy, unreachable(&problem))));
-                return Ok(verdicts);
+                return Ok(policies.iter().map(|policy| undecided(policy, unreachable(&problem))).collect());
             }
-            Err(late) => return Err(Refused::Limit(late)),
         };
         let problems: Vec<Problem> = discovery.problems.iter().map(|found| problem(&found.error)).collect();
-        let work = verify(discovery, image.clone(), &policies, context.snapshot);
-        let gathered = match within(context.deadline, "verifying signatures of", image.reference(), work).await {
-            Ok(Some(gathered)) => gathered,
-            Ok(None) => return Err(Refused::Limit(internal("verification ended early"))),
-            Err(late) => return Err(Refused::Limit(late)),
+        let work = verify(discovery, image.clone(), policies, context.snapshot);
+        let gathered = within(context.deadline, "verifying signatures of", image.reference(), work).await?;
+        let gathered = gathered.ok_or_else(|| Refused::Limit(internal("verification ended early")))?;
+        let (roots, revocations) = (context.snapshot.roots(), context.snapshot.revocations());
+        let verdict = |policy: &Arc<Policy>| evaluate(policy, &gathered, &problems, roots, revocations, context.now);
+        Ok(policies.iter().map(verdict).collect())
+    }
+
+    /// The verdicts of policies that an image's own evidence leaves unsatisfied: where it is an index, by its children.
+    async fn through_children(
+        &self,
+        image: &ResolvedImage,
+        policies: &[Arc<Policy>],
+        own: Vec<Verdict>,
+        context: &Context<'_>,
+    ) -> Result<Vec<Verdict>, Refused> {
+        let work = children(&self.source, image);
+        let found = match within(context.deadline, "fetching the children of", image.reference(), work).await? {
+            Ok(found) => found,
+            Err(error) if error.is_undecided() => {
+                let problem = problem(&error);
+                return Ok(policies.iter().map(|policy| undecided(policy, unreachable(&problem))).collect());
+            }
+            Err(error) => return Err(Refused::Limit(problem(&error))),
         };
-        let roots = context.snapshot.roots();
-        let revocations = context.snapshot.revocations();
-        verdicts.extend(
-            policies.iter().map(|policy| evaluate(policy, &gathered, &problems, roots, revocations, context.now)),
-        );
-        Ok(verdicts)
+        let runnable = found.iter().filter(|child| !child.is_index() && !child.is_attestation_manifest());
+        let mut work = Vec::new();
+        for child in runnable {
+            work.push(async move {
+                let verdicts = self.evaluate(&child.image, policies, context).await?;
+                Ok::<_, Refused>((child.image.digest().clone(), verdicts))
+            });
+        }
+        let mut by_child = Vec::with_capacity(work.len());
+        let mut judged = futures::stream::iter(work).buffered(CONCURRENCY);
+        while let Some(child) = judged.next().await {
+            by_child.push(child?);
+        }
+        let through = |(position, own): (usize, Verdict)| {
+            let of_child = |(digest, verdicts): &(Digest, Vec<Verdict>)| {
+                // `evaluate` answers for every policy; a missing answer would be missed as a child that does not pass.
+                verdicts.get(position).map(|verdict| (digest.clone(), verdict.clone()))
+            };
+            let children: Option<Vec<_>> = by_child.iter().map(of_child).collect();
+            children.map_or_else(|| own.clone(), |children| through_children(own.clone(), children))
+        };
+        Ok(own.into_iter().enumerate().map(through).collect())
     }
 }
 
@@ -186,7 +243,7 @@ impl<S: ImageSource> Judge<S> {
 async fn verify(
     discovery: Discovery,
     image: ResolvedImage,
-    policies: &[&Arc<Policy>],
+    policies: &[Arc<Policy>],
     snapshot: &Snapshot,
 ) -> Option<Gathered> {
     let mut roots: BTreeMap<String, TrustMaterial> = BTreeMap::new();
@@ -230,16 +287,12 @@ fn unresolved(possible: &Selected, context: &Context<'_>, problem: &Problem) -> 
 }
 
 /// What a policy has against the way an image is named, if anything.
-fn tag_rule(
-    policy: &Policy,
-    reference: &ImageReference,
-    resolved: Option<&ResolvedImage>,
-    runs: bool,
-) -> Option<FailReason> {
+fn tag_rule(policy: &Policy, image: &ResolvedImage, runs: bool) -> Option<FailReason> {
+    let reference = image.reference();
     if reference.digest().is_some() {
         return None;
     }
-    let not_pinned = || FailReason::NotPinned { resolved: resolved.map(|image| reference.with_digest(image.digest())) };
+    let not_pinned = || FailReason::NotPinned { resolved: reference.with_digest(image.digest()) };
     match policy.tags() {
         Tags::Require => Some(not_pinned()),
         Tags::Pin if runs => Some(not_pinned()),
@@ -260,15 +313,15 @@ fn internal(message: &str) -> Problem {
     Problem { code: "Internal", message: message.to_owned(), undecided: true }
 }
 
+/// Does some work until the deadline; past it the image is refused, whatever policies say.
 async fn within<T>(
     deadline: Instant,
     doing: &str,
     reference: &ImageReference,
     work: impl Future<Output = T>,
-) -> Result<T, Problem> {
-    tokio::time::timeout_at(deadline, work).await.map_err(|_| Problem {
-        code: "Deadline",
-        message: format!("out of time while {doing} {reference}"),
-        undecided: true,
+) -> Result<T, Refused> {
+    tokio::time::timeout_at(deadline, work).await.map_err(|_| {
+        let message = format!("out of time while {doing} {reference}");
+        Refused::Limit(Problem { code: "Deadline", message, undecided: true })
     })
 }

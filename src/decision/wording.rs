@@ -219,8 +219,7 @@ fn next(verdict: &Verdict) -> String {
             _ => "sign this digest anew, and push the signature beside the image".to_owned(),
         },
         Outcome::Fail(FailReason::InvalidReference { .. }) => "correct the reference".to_owned(),
-        Outcome::Fail(FailReason::NotPinned { resolved: Some(pinned) }) => format!("write {pinned}"),
-        Outcome::Fail(FailReason::NotPinned { resolved: None }) => "name the image by its digest".to_owned(),
+        Outcome::Fail(FailReason::NotPinned { resolved }) => format!("write {resolved}"),
         Outcome::Fail(FailReason::ShortName) => "write the registry's host in front".to_owned(),
         Outcome::Fail(FailReason::Content(_)) => {
             "push the image and its signatures again, within the limits".to_owned()
