@@ -4,26 +4,60 @@
 //! not decode. Follows `admission.k8s.io/v1`:
 //! <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::future::Future;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::decision::{Decision, Response, deny_undecodable};
+use crate::decision::{Decision, ReviewAnswer, deny_undecodable};
 use crate::judge::{Judge, Request};
-use crate::policy::{Problem, Scope, Snapshot};
+use crate::policy::{NamespaceLabels, Problem, Scope, Snapshot};
 use crate::registry::ImageSource;
 use crate::workload::{Judged, Operation, WorkloadError, WorkloadKind, images_to_judge};
 
-/// The answer to one review, and what of it is worth counting.
+/// Namespaces that the snapshot does not have yet: the seam to `cluster`.
+pub trait NamespaceLookup: Send + Sync {
+    /// The labels of a namespace as the API server has them now. None: it has none of that name, or did not say.
+    fn labels(&self, name: &str) -> impl Future<Output = Option<BTreeMap<String, String>>> + Send;
+}
+
+/// Knows no namespaces beyond the snapshot's: the command line's.
+#[derive(Clone, Copy, Debug)]
+pub struct NoLookup;
+
+impl NamespaceLookup for NoLookup {
+    async fn labels(&self, _name: &str) -> Option<BTreeMap<String, String>> {
+        None
+    }
+}
+
+/// The answer to one review, and what of it is worth telling.
 #[derive(Debug)]
 pub struct Answered {
-    /// The AdmissionReview to send.
-    pub response: Response,
-    /// The decision; none if the review could not be decoded.
-    pub decision: Option<Decision>,
+    /// The review to send.
+    pub response: ReviewAnswer,
+    /// The decision and its subject; none if the review could not be decoded.
+    pub decided: Option<Decided>,
+}
+
+/// A decision, and what it was about.
+#[derive(Debug)]
+pub struct Decided {
+    /// The decision.
+    pub decision: Decision,
+    /// The request's uid.
+    pub uid: String,
+    /// The object's kind.
+    pub kind: String,
+    /// The object's namespace; empty if it has none.
+    pub namespace: String,
+    /// The object's name, or the start of it where the API server completes it.
+    pub name: String,
+    /// Whether nothing is to come of the request.
+    pub dry_run: bool,
 }
 
 #[derive(Deserialize)]
@@ -63,18 +97,24 @@ struct GroupVersionKind {
 /// Answers a review that arrived as bytes.
 pub async fn answer<S: ImageSource>(
     judge: &Judge<S>,
-    snapshot: &Arc<Snapshot>,
+    snapshot: &Snapshot,
+    namespaces: &impl NamespaceLookup,
     body: &[u8],
     now: Timestamp,
     deadline: Instant,
 ) -> Answered {
     let request = match decode(body) {
         Ok(request) => request,
-        Err((uid, reason)) => return Answered { response: deny_undecodable(&uid, &reason), decision: None },
+        Err((uid, reason)) => return Answered { response: deny_undecodable(&uid, &reason), decided: None },
     };
-    let decision = decide(judge, snapshot, &request, now, deadline).await;
-    let response = decision.respond(&request.uid, request.dry_run.unwrap_or(false));
-    Answered { response, decision: Some(decision) }
+    let decision = decide(judge, snapshot, namespaces, &request, now, deadline).await;
+    let dry_run = request.dry_run.unwrap_or(false);
+    let response = decision.respond(&request.uid, dry_run);
+    let metadata = |field: &str| request.object.pointer(&format!("/metadata/{field}")).and_then(Value::as_str);
+    let name = metadata("name").or_else(|| metadata("generateName")).unwrap_or_default().to_owned();
+    let AdmissionRequest { uid, kind, namespace, .. } = request;
+    let namespace = namespace.unwrap_or_default();
+    Answered { response, decided: Some(Decided { decision, uid, kind: kind.kind, namespace, name, dry_run }) }
 }
 
 /// Whether a JSON document is an AdmissionReview.
@@ -89,7 +129,10 @@ fn decode(body: &[u8]) -> Result<AdmissionRequest, (String, String)> {
     let failed = |reason: String| (uid.clone(), reason);
     let review: Review = serde_json::from_value(document).map_err(|error| failed(error.to_string()))?;
     if review.kind != "AdmissionReview" || review.api_version != "admission.k8s.io/v1" {
-        return Err(failed(format!("{} {} is no AdmissionReview of admission.k8s.io/v1", review.api_version, review.kind)));
+        return Err(failed(format!(
+            "{} {} is no AdmissionReview of admission.k8s.io/v1",
+            review.api_version, review.kind
+        )));
     }
     let request = review.request.ok_or_else(|| failed("it holds no request".to_owned()))?;
     if request.uid.is_empty() {
@@ -101,12 +144,15 @@ fn decode(body: &[u8]) -> Result<AdmissionRequest, (String, String)> {
 async fn decide<S: ImageSource>(
     judge: &Judge<S>,
     snapshot: &Snapshot,
+    namespaces: &impl NamespaceLookup,
     request: &AdmissionRequest,
     now: Timestamp,
     deadline: Instant,
 ) -> Decision {
     let images = match extract(request) {
-        Ok((Judged::Images(images), runs)) => Request { images, scope: scope(snapshot, request), runs },
+        Ok((Judged::Images(images), runs)) => {
+            Request { images, scope: scope(snapshot, namespaces, request, deadline).await, runs }
+        }
         Ok((Judged::Unchanged(_), _)) => return Decision::unchanged(),
         Err(problem) => return Decision::refuse(problem),
     };
@@ -119,7 +165,8 @@ fn extract(request: &AdmissionRequest) -> Result<(Judged, bool), Problem> {
     let GroupVersionKind { group, version, kind } = &request.kind;
     let refuse = |code, message| Problem { code, message, undecided: false };
     let workload = WorkloadKind::from_group_kind(group, kind).ok_or_else(|| {
-        let message = format!("{kind} {group}/{version} is no kind whose images are known; the webhook's rules send too much");
+        let message =
+            format!("{kind} {group}/{version} is no kind whose images are known; the webhook's rules send too much");
         refuse("UnknownKind", message)
     })?;
     let error = |error: WorkloadError| refuse(error.code(), error.to_string());
@@ -130,7 +177,21 @@ fn extract(request: &AdmissionRequest) -> Result<(Judged, bool), Problem> {
     Ok((judged, workload == WorkloadKind::Pod))
 }
 
-/// The namespace by the request, never by the object: the API server vouches for the former.
-fn scope(snapshot: &Snapshot, request: &AdmissionRequest) -> Scope {
-    Scope::Namespace(snapshot.namespace(request.namespace.as_deref().unwrap_or_default()))
+/// The namespace by the request, never by the object: the API server vouches for the former. One that the watch has not seen
+/// yet is asked for, so that a Pod may follow its namespace at once.
+async fn scope(
+    snapshot: &Snapshot,
+    namespaces: &impl NamespaceLookup,
+    request: &AdmissionRequest,
+    deadline: Instant,
+) -> Scope {
+    let mut namespace = snapshot.namespace(request.namespace.as_deref().unwrap_or_default());
+    let unknown = namespace.labels == NamespaceLabels::Unknown && !namespace.name.is_empty();
+    if unknown && snapshot.needs_labels() {
+        let found = tokio::time::timeout_at(deadline, namespaces.labels(&namespace.name)).await;
+        if let Ok(Some(labels)) = found {
+            namespace.labels = NamespaceLabels::Known(labels);
+        }
+    }
+    Scope::Namespace(namespace)
 }

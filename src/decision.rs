@@ -11,7 +11,7 @@ use crate::image::Digest;
 use crate::policy::{Action, Outcome, Problem, Unmatched, Verdict};
 use crate::revocation::Revoked;
 
-pub use respond::{Response, deny_undecodable};
+pub use respond::{ReviewAnswer, deny_undecodable};
 pub use trace::{SCHEMA_VERSION, Trace};
 
 /// Everything that was found about one image of an object.
@@ -148,3 +148,6 @@ fn verdict_effect(verdict: &Verdict) -> Effect {
         (Action::Enforce, Outcome::Error(_)) => Effect::Undecided,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,8 +88,7 @@ impl<S: ImageSource> Judge<S> {
         for (text, image) in distinct {
             work.push(async move { (text, self.judge_one(image, context).await) });
         }
-        let judged: BTreeMap<&str, Judged> =
-            futures::stream::iter(work).buffer_unordered(CONCURRENCY).collect().await;
+        let judged: BTreeMap<&str, Judged> = futures::stream::iter(work).buffer_unordered(CONCURRENCY).collect().await;
         let verdicts = |image: &ContainerImage| {
             let Judged { digest, finding } = judged.get(image.text()).cloned().unwrap_or_else(|| {
                 let message = "the image was not judged".to_owned();
@@ -240,8 +239,7 @@ fn tag_rule(
     if reference.digest().is_some() {
         return None;
     }
-    let not_pinned =
-        || FailReason::NotPinned { resolved: resolved.map(|image| reference.with_digest(image.digest())) };
+    let not_pinned = || FailReason::NotPinned { resolved: resolved.map(|image| reference.with_digest(image.digest())) };
     match policy.tags() {
         Tags::Require => Some(not_pinned()),
         Tags::Pin if runs => Some(not_pinned()),

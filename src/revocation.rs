@@ -28,13 +28,11 @@ impl Revocations {
     }
 
     /// Whether this artifact is struck out.
-    #[expect(clippy::unused_self, reason = "the set is empty until SignatureRevocation exists; callers ask already")]
     pub fn artifact(&self, _digest: &Digest) -> Option<Revoked> {
         None
     }
 
     /// Whether the signer, key, log entry or service behind this evidence is struck out.
-    #[expect(clippy::unused_self, reason = "the set is empty until SignatureRevocation exists; callers ask already")]
     pub fn evidence(&self, _evidence: &Evidence) -> Option<Revoked> {
         None
     }

@@ -66,12 +66,37 @@ pub struct RegistryFlags {
     /// A registry that is spoken to over plain HTTP, and may have a private address. May be repeated.
     #[arg(long, value_name = "HOST[:PORT]")]
     pub plain_http_registry: Vec<String>,
-    /// A registry that may have a private, loopback or link-local address. May be repeated.
+    /// A registry that may have a private or loopback address. May be repeated.
     #[arg(long, value_name = "HOST[:PORT]")]
     pub private_registry: Vec<String>,
     /// Certificate authorities to trust for registries beside the usual ones, PEM. May be repeated.
     #[arg(long, value_name = "FILE")]
     pub registry_ca: Vec<PathBuf>,
+    /// A token service of another site that a registry may send us to, with our credentials for it. May be repeated.
+    #[arg(long, value_name = "REGISTRY=REALM")]
+    pub registry_realm: Vec<RealmFlag>,
+}
+
+/// `--registry-realm REGISTRY=REALM`: hosts, with ports where they are not 443.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RealmFlag {
+    /// The registry's host.
+    pub registry: String,
+    /// The token service's host.
+    pub realm: String,
+}
+
+impl std::str::FromStr for RealmFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((registry, realm)) if !registry.is_empty() && !realm.is_empty() && !realm.contains('/') => {
+                Ok(Self { registry: registry.to_owned(), realm: realm.to_owned() })
+            }
+            _ => Err("write REGISTRY=REALM, two hosts".to_owned()),
+        }
+    }
 }
 
 /// Parses seconds into a duration.

@@ -100,7 +100,7 @@ impl Metrics {
         self.reviews.get_or_create(&ReviewLabels { result }).inc();
     }
 
-    /// The exposition in OpenMetrics text, with the policies as they are now.
+    /// The exposition in `OpenMetrics` text, with the policies as they are now.
     pub fn render(&self, policies: (usize, usize)) -> String {
         self.policies.set(policies.0 as u64);
         self.invalid_policies.set(policies.1 as u64);

@@ -172,7 +172,7 @@ pub struct PublicKey {
     key: Arc<VerificationKey>,
 }
 
-/// SHA-256 of a key's SubjectPublicKeyInfo: what a key is called in messages, revocations and thresholds.
+/// SHA-256 of a key's `SubjectPublicKeyInfo`: what a key is called in messages, revocations and thresholds.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct KeyFingerprint(Digest);
@@ -190,7 +190,7 @@ impl fmt::Debug for PublicKey {
 }
 
 impl PublicKey {
-    /// Parses one PEM block with a SubjectPublicKeyInfo.
+    /// Parses one PEM block with a `SubjectPublicKeyInfo`.
     ///
     /// # Errors
     /// Text that is not exactly one such block, and algorithms that are not verified.
@@ -242,7 +242,10 @@ mod tests {
         let key = rcgen::KeyPair::generate().unwrap();
         let pem = key.public_key_pem();
         let parsed = PublicKey::parse_pem(&pem).unwrap();
-        assert_eq!(parsed.fingerprint().to_string(), Digest::of(&rcgen::PublicKeyData::subject_public_key_info(&key)).to_string());
+        assert_eq!(
+            parsed.fingerprint().to_string(),
+            Digest::of(&rcgen::PublicKeyData::subject_public_key_info(&key)).to_string()
+        );
         let private = key.serialize_pem();
         let twice = format!("{pem}{pem}");
         let broken = pem.replace("MF", "AA");

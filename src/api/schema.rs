@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions, as `countersign crd` prints them.
+//! The custom resource definitions, as `countersign crd` prints them.
 //!
 //! Follows the structural schema rules of Kubernetes. Every object node of `spec` also preserves unknown fields: the API server
 //! would otherwise prune a misspelt restriction in silence before our parser could refuse it, and a rollback of countersign

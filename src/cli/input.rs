@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::Error;
 use crate::policy::Policy;
-use crate::registry::{CredentialStore, OciLayout, RegistryClient, RegistryError, RegistryOptions, Sources};
+use crate::registry::{
+    CredentialStore, OciLayout, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,
+};
 use crate::settings::{RegistryFlags, TrustRootFlag};
 use crate::trust::{TrustMaterial, TrustRoots};
 
@@ -86,8 +88,11 @@ pub(super) fn policies(paths: &[PathBuf]) -> Result<Vec<Arc<Policy>>, Error> {
     }
     let mut names: Vec<_> = policies.iter().map(|policy| policy.name()).collect();
     names.sort();
-    if let Some(name) = names.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first())).flatten() {
-        return Err(Error::Usage(format!("two policies are named {name}; in a cluster the second would replace the first")));
+    if let Some(name) = names.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first())).flatten()
+    {
+        return Err(Error::Usage(format!(
+            "two policies are named {name}; in a cluster the second would replace the first"
+        )));
     }
     Ok(policies)
 }
@@ -141,7 +146,8 @@ pub(super) fn sources(layouts: &[PathBuf], flags: &RegistryFlags, own_logins: bo
 
 /// A registry client. `own_logins`: also with the user's own logins, where podman and docker keep them.
 pub(super) fn client(flags: &RegistryFlags, own_logins: bool) -> Result<RegistryClient, Error> {
-    let RegistryFlags { registry_auth_file, plain_http_registry, private_registry, registry_ca } = flags;
+    let RegistryFlags { registry_auth_file, plain_http_registry, private_registry, registry_ca, registry_realm } =
+        flags;
     let credentials = match (registry_auth_file, own_logins.then(own_login_file).flatten()) {
         (Some(file), _) => credentials(file)?,
         (None, Some(file)) => credentials(&file)?,
@@ -153,6 +159,10 @@ pub(super) fn client(flags: &RegistryFlags, own_logins: bool) -> Result<Registry
         credentials,
         plain_http: plain_http_registry.clone(),
         private: private_registry.clone(),
+        realms: registry_realm
+            .iter()
+            .map(|flag| RealmGrant { registry: flag.registry.clone(), realm: flag.realm.clone() })
+            .collect(),
         extra_ca_pem: authorities?,
         ..RegistryOptions::default()
     };

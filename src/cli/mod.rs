@@ -32,7 +32,7 @@ enum Command {
     Review(Box<review::Arguments>),
     /// Serve the admission webhook.
     Serve(Box<serve::Arguments>),
-    /// Print the CustomResourceDefinitions.
+    /// Print the custom resource definitions.
     Crd,
 }
 

@@ -22,7 +22,9 @@ pub(super) enum Format {
 /// Writes to standard output as it is.
 pub(super) fn print(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| surroundings("writing the result", &error))
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| surroundings("writing the result", &error))
 }
 
 /// Writes a result for people: the verdict words in colour where that helps.

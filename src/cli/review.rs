@@ -1,11 +1,10 @@
-//! `countersign review`: manifests or AdmissionReviews in, a decision for each object out.
+//! `countersign review`: manifests or admission reviews in, a decision for each object out.
 //!
 //! A manifest is judged as if it were being created; an AdmissionReview is answered as the webhook would answer it, by the same
 //! code. Namespaces among the inputs give the labels that policies select by.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,8 +14,8 @@ use tokio::time::Instant;
 
 use super::output::{self, Format};
 use super::{Error, Exit, input, now};
-use crate::admission::{self, Answered};
-use crate::decision::{Answer, Response, SCHEMA_VERSION, Trace};
+use crate::admission::{self, Answered, NoLookup};
+use crate::decision::{Answer, ReviewAnswer, SCHEMA_VERSION, Trace};
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{Limits, Sources};
@@ -25,7 +24,7 @@ use crate::workload::WorkloadKind;
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// Manifests (multi-document YAML or JSON) or AdmissionReviews; `-` is standard input. May be repeated.
+    /// Manifests (multi-document YAML or JSON) or admission reviews; `-` is standard input. May be repeated.
     #[arg(short, long, value_name = "FILE", required = true)]
     file: Vec<PathBuf>,
     /// A policy file, or a folder of them. May be repeated.
@@ -72,7 +71,7 @@ struct ObjectReport {
     name: String,
     #[serde(flatten)]
     decision: Option<Trace>,
-    response: Response,
+    response: ReviewAnswer,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
@@ -85,15 +84,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let snapshot = Snapshot::new(input::trust_roots(&trust_root)?, Unmatched::from(unmatched))
         .with_policies(policies, Vec::new())
         .with_namespaces(namespaces(&documents));
-    let snapshot = Arc::new(snapshot);
     let judge = Judge::new(input::sources(&layout, &registry, true)?, Limits::default());
     let only_reviews = documents.iter().all(admission::is_review);
     let mut reviewed = Vec::new();
     for document in documents {
-        match review(&judge, &snapshot, document, timeout).await? {
-            Some(one) => reviewed.push(one),
-            None => continue,
-        }
+        reviewed.extend(review(&judge, &snapshot, document, timeout).await?);
     }
     if reviewed.is_empty() {
         return Err(Error::Usage("the input holds no object that names images".to_owned()));
@@ -110,7 +105,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
             let object = |one: Reviewed| ObjectReport {
                 kind: one.kind,
                 name: one.name,
-                decision: one.answered.decision.map(|decision| decision.trace()),
+                decision: one.answered.decided.map(|decided| decided.decision.trace()),
                 response: one.answered.response,
             };
             let objects = reviewed.into_iter().map(object).collect();
@@ -123,13 +118,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
 /// Reviews one document. None: an object of a kind that names no images.
 async fn review(
     judge: &Judge<Sources>,
-    snapshot: &Arc<Snapshot>,
+    snapshot: &Snapshot,
     document: Value,
     timeout: Duration,
 ) -> Result<Option<Reviewed>, Error> {
     let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, name, request) = if admission::is_review(&document) {
-        let name = if text("/request/name").is_empty() { text("/request/object/metadata/name") } else { text("/request/name") };
+        let name = if text("/request/name").is_empty() {
+            text("/request/object/metadata/name")
+        } else {
+            text("/request/name")
+        };
         (text("/request/kind/kind"), name, document.clone())
     } else {
         let Some(group_version) = document.get("apiVersion").and_then(Value::as_str) else {
@@ -154,7 +153,7 @@ async fn review(
         (kind, name, request)
     };
     let body = serde_json::to_vec(&request).map_err(|error| super::surroundings("reading the input", &error))?;
-    let answered = admission::answer(judge, snapshot, &body, now(), Instant::now() + timeout).await;
+    let answered = admission::answer(judge, snapshot, &NoLookup, &body, now(), Instant::now() + timeout).await;
     Ok(Some(Reviewed { kind, name, answered }))
 }
 
@@ -176,8 +175,8 @@ fn namespaces(documents: &[Value]) -> BTreeMap<String, BTreeMap<String, String>>
 }
 
 fn exit(reviewed: &Reviewed) -> Exit {
-    match &reviewed.answered.decision {
-        Some(decision) => Exit::from(decision.outcome()),
+    match &reviewed.answered.decided {
+        Some(decided) => Exit::from(decided.decision.outcome()),
         None => Exit::from(Answer::Deny),
     }
 }
@@ -187,8 +186,8 @@ fn print_text(reviewed: &[Reviewed]) -> Result<(), Error> {
         let name = if one.name.is_empty() { "(no name)" } else { one.name.as_str() };
         let kind = if one.kind.is_empty() { "AdmissionReview" } else { one.kind.as_str() };
         output::print(&format!("{kind} {name}\n"))?;
-        let text = match &one.answered.decision {
-            Some(decision) => decision.text(),
+        let text = match &one.answered.decided {
+            Some(decided) => decided.decision.text(),
             None => format!("denied  {}", one.answered.response.message()),
         };
         output::print_text(&text)?;

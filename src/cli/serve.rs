@@ -2,6 +2,7 @@
 //!
 //! Wires watches, registry, judge and server together, and ends with them.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::{Error, Exit, input, now, surroundings};
+use crate::admission::NamespaceLookup;
 use crate::cluster::Cluster;
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
@@ -62,6 +64,12 @@ pub(super) struct Arguments {
     registry: RegistryFlags,
 }
 
+impl NamespaceLookup for Cluster {
+    async fn labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
+        self.namespace_labels(name).await
+    }
+}
+
 impl Snapshots for Cluster {
     fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
         Self::snapshot(self).map_err(|error| error.to_string())
@@ -92,7 +100,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let roots = input::trust_roots(&trust_root)?;
     let judge = Judge::new(input::sources(&[], &registry, false)?, Limits::default());
     let client = client(kubeconfig).await?;
-    let cluster = Cluster::new(roots, Unmatched::from(unmatched));
+    let cluster = Cluster::new(client, roots, Unmatched::from(unmatched));
     let bind = |address: SocketAddr| TcpListener::bind(address).map_err(|error| surroundings("listening", &error));
     let (webhook, probes) = (bind(listen)?, bind(probe_listen)?);
     tracing::info!(%listen, %probe_listen, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -107,7 +115,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     tokio::select! {
         served = serve => served.map_err(|error| surroundings("serving", &error))?,
         // The watches never end by themselves; if they do, an instance that sees nothing must not stay.
-        () = cluster.watch(client) => return Err(surroundings("watching", &"the watches ended")),
+        () = cluster.watch() => return Err(surroundings("watching", &"the watches ended")),
     }
     Ok(Exit::Allowed)
 }

@@ -72,7 +72,8 @@ struct SignerFlags {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
-    let Arguments { image, policy, signer, attestation_type, layout, trust_root, output, timeout, registry } = arguments;
+    let Arguments { image, policy, signer, attestation_type, layout, trust_root, output, timeout, registry } =
+        arguments;
     let reference = ImageReference::parse(&image).map_err(|error| Error::Usage(format!("{image:?}: {error}")))?;
     let roots = input::trust_roots(&trust_root)?;
     let policies = if policy.is_empty() {

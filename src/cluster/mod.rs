@@ -5,6 +5,7 @@
 
 mod index;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,13 +27,13 @@ use crate::trust::TrustRoots;
 pub use index::Index;
 
 /// How long a watch may fail before the replica is unready.
-pub const UNREADY_AFTER: Duration = Duration::from_secs(120);
+pub const UNREADY_AFTER: Duration = Duration::from_mins(2);
 /// How long a watch may fail before nothing is judged by what it last saw.
-pub const STALE_AFTER: Duration = Duration::from_secs(300);
+pub const STALE_AFTER: Duration = Duration::from_mins(5);
 
 /// What is known of the cluster.
-#[derive(Debug)]
 pub struct Cluster {
+    client: Client,
     roots: TrustRoots,
     unmatched: Unmatched,
     state: Mutex<State>,
@@ -72,9 +73,9 @@ pub enum NotReady {
 
 impl Cluster {
     /// Knows nothing yet; [`Cluster::watch`] fills it.
-    pub fn new(roots: TrustRoots, unmatched: Unmatched) -> Arc<Self> {
+    pub fn new(client: Client, roots: TrustRoots, unmatched: Unmatched) -> Arc<Self> {
         let state = Mutex::default();
-        Arc::new(Self { roots, unmatched, state, published: ArcSwapOption::empty() })
+        Arc::new(Self { client, roots, unmatched, state, published: ArcSwapOption::empty() })
     }
 
     /// The snapshot of this moment.
@@ -95,6 +96,18 @@ impl Cluster {
         self.published.load().as_ref().map(|_| ()).ok_or(NotReady::NotListed)
     }
 
+    /// The labels of a namespace as the API server has them now. None: it has none of that name, or did not answer.
+    pub async fn namespace_labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
+        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
+        match namespaces.get_opt(name).await {
+            Ok(found) => found.map(|namespace| namespace.metadata.labels.unwrap_or_default()),
+            Err(error) => {
+                tracing::warn!(namespace = name, %error, "the namespace could not be fetched");
+                None
+            }
+        }
+    }
+
     fn check(&self, limit: Duration) -> Result<(), NotReady> {
         let state = self.lock();
         for (what, health) in [("policies", state.policies), ("namespaces", state.namespaces)] {
@@ -107,7 +120,8 @@ impl Cluster {
     }
 
     /// Watches until the process ends. Errors of a watch are logged and retried with backoff, for ever.
-    pub async fn watch(self: Arc<Self>, client: Client) {
+    pub async fn watch(self: Arc<Self>) {
+        let client = self.client.clone();
         let resource = ApiResource::erase::<ClusterSignaturePolicy>(&());
         let policies: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client);

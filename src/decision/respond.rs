@@ -1,4 +1,4 @@
-//! The AdmissionResponse: allowed or not, the message, warnings and audit annotations.
+//! The `AdmissionResponse`: allowed or not, the message, warnings and audit annotations.
 //!
 //! Follows `admission.k8s.io/v1`. An allow is written only from a [`Decision`] that allows; everything that went wrong before
 //! there was one is a denial of its own.
@@ -18,7 +18,7 @@ const ANNOTATION_LIMIT: usize = 16 << 10;
 /// An AdmissionReview with its response.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Response {
+pub struct ReviewAnswer {
     api_version: &'static str,
     kind: &'static str,
     response: Body,
@@ -44,9 +44,13 @@ struct Status {
     message: String,
 }
 
-impl Response {
+impl ReviewAnswer {
     fn new(uid: &str, body: Body) -> Self {
-        Self { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response: Body { uid: uid.to_owned(), ..body } }
+        Self {
+            api_version: "admission.k8s.io/v1",
+            kind: "AdmissionReview",
+            response: Body { uid: uid.to_owned(), ..body },
+        }
     }
 
     /// Whether the request is allowed.
@@ -61,9 +65,12 @@ impl Response {
 }
 
 /// The answer to a review that could not be decoded. `uid` is that of the request if it could be read, else empty.
-pub fn deny_undecodable(uid: &str, reason: &str) -> Response {
-    let status =
-        Status { code: 400, reason: "BadRequest", message: format!("the request could not be decoded: {reason} [Undecodable]") };
+pub fn deny_undecodable(uid: &str, reason: &str) -> ReviewAnswer {
+    let status = Status {
+        code: 400,
+        reason: "BadRequest",
+        message: format!("the request could not be decoded: {reason} [Undecodable]"),
+    };
     let body = Body {
         uid: String::new(),
         allowed: false,
@@ -71,12 +78,12 @@ pub fn deny_undecodable(uid: &str, reason: &str) -> Response {
         warnings: Vec::new(),
         audit_annotations: BTreeMap::new(),
     };
-    Response::new(uid, body)
+    ReviewAnswer::new(uid, body)
 }
 
 impl Decision {
     /// The answer to the request with this uid. A dry run gets the short trace as warnings, on allow too.
-    pub fn respond(&self, uid: &str, dry_run: bool) -> Response {
+    pub fn respond(&self, uid: &str, dry_run: bool) -> ReviewAnswer {
         let allowed = self.allows();
         let status = (!allowed).then(|| Status { code: 403, reason: "Forbidden", message: wording::denial(self) });
         let body = Body {
@@ -86,7 +93,7 @@ impl Decision {
             warnings: self.warnings(dry_run),
             audit_annotations: self.audit_annotations(),
         };
-        Response::new(uid, body)
+        ReviewAnswer::new(uid, body)
     }
 
     fn warnings(&self, dry_run: bool) -> Vec<String> {
@@ -130,7 +137,8 @@ impl Decision {
         if self.images.iter().any(fails)
             && let Ok(trace) = serde_json::to_string(&self.trace())
         {
-            let trace = if trace.len() <= ANNOTATION_LIMIT { trace } else { format!("{} bytes, not kept", trace.len()) };
+            let trace =
+                if trace.len() <= ANNOTATION_LIMIT { trace } else { format!("{} bytes, not kept", trace.len()) };
             annotations.insert("trace".to_owned(), trace);
         }
         annotations

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::{Decision, Effect, Finding, ImageVerdicts, Answer, Refused, wording};
+use super::{Answer, Decision, Effect, Finding, ImageVerdicts, Refused, wording};
 use crate::policy::{Action, AuthorityTrace, Outcome, Verdict};
 
 /// The version of every JSON that countersign writes of its own.

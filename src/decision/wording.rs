@@ -11,6 +11,10 @@ use crate::verify::{Claim, Evidence, TimeSource};
 
 /// Candidates that a message lists for one authority.
 const FOUND_LIMIT: usize = 4;
+/// Images that the message of a denial lists.
+const IMAGE_LIMIT: usize = 10;
+/// Characters that a message takes of one text that somebody else wrote.
+const TEXT_LIMIT: usize = 1_024;
 
 /// The stable code of a verdict.
 pub(super) fn code(verdict: &Verdict) -> &'static str {
@@ -35,14 +39,17 @@ pub(super) fn code(verdict: &Verdict) -> &'static str {
 pub(super) fn denial(decision: &Decision) -> String {
     let mut text = String::new();
     if let Some(problem) = &decision.object {
-        let _ = write!(text, "{} [{}]", problem.message, problem.code);
+        let _ = write!(text, "{} [{}]", plain(&problem.message), problem.code);
     }
     let denying: Vec<_> = decision.images.iter().filter(|image| decision.effect(image) != Effect::Allow).collect();
     if !denying.is_empty() {
         let _ = write!(text, "{} of {} images refused", denying.len(), decision.images.len());
-        for image in denying {
+        for image in denying.iter().take(IMAGE_LIMIT) {
             text.push('\n');
             text.push_str(&paragraph(decision, image));
+        }
+        if let Some(more) = denying.len().checked_sub(IMAGE_LIMIT).filter(|more| *more > 0) {
+            let _ = write!(text, "\nand {more} more");
         }
     }
     text
@@ -54,7 +61,9 @@ fn paragraph(decision: &Decision, image: &ImageVerdicts) -> String {
     match &image.finding {
         Finding::Unmatched => {
             text.push_str("\n  no policy governs this image [Unmatched]");
-            text.push_str("\n  next:   write a ClusterSignaturePolicy whose images name it, or ask whoever governs this cluster");
+            text.push_str(
+                "\n  next:   write a ClusterSignaturePolicy whose images name it, or ask whoever governs this cluster",
+            );
         }
         Finding::Refused(refused) => text.push_str(&refused_text(refused)),
         Finding::Judged(verdicts) => {
@@ -100,17 +109,18 @@ pub(super) fn story(decision: &Decision, image: &ImageVerdicts) -> String {
 
 fn image_text(image: &ImageVerdicts) -> String {
     match &image.digest {
-        Some(digest) if !image.text.contains(digest.hex()) => format!("{} (now {digest})", image.text),
-        _ => image.text.clone(),
+        Some(digest) if !image.text.contains(digest.hex()) => format!("{} (now {digest})", plain(&image.text)),
+        _ => plain(&image.text),
     }
 }
 
 fn satisfied(trace: &AuthorityTrace, evidence: &Evidence) -> String {
     let what = match evidence.claim() {
         Claim::Signature => "signature".to_owned(),
-        Claim::Attestation { predicate_type } => format!("attestation {predicate_type}"),
+        Claim::Attestation { predicate_type } => format!("attestation {}", plain(predicate_type)),
     };
-    let mut text = format!("\n    {}: {what}\n      signer: {}", trace.authority, evidence.signer());
+    let mut text =
+        format!("\n    {}: {what}\n      signer: {}", trace.authority, plain(&evidence.signer().to_string()));
     for time in evidence.times() {
         let by = match time.source {
             TimeSource::Log => "log time",
@@ -130,9 +140,10 @@ fn refused_text(refused: &Refused) -> String {
     match refused {
         Refused::Revoked(revoked) => format!("\n  revoked by {}: {} [Revoked]", revoked.by, revoked.reason),
         Refused::InvalidReference { reason } => format!(
-            "\n  the reference is not one that a kubelet pulls as it stands: {reason} [InvalidReference]\n  next:   write host/path@sha256:<64 lower-case hexadecimal digits>"
+            "\n  the reference is not one that a kubelet pulls as it stands: {} [InvalidReference]\n  next:   write host/path@sha256:<64 lower-case hexadecimal digits>",
+            plain(reason)
         ),
-        Refused::Limit(problem) => format!("\n  {} [{}]", problem.message, problem.code),
+        Refused::Limit(problem) => format!("\n  {} [{}]", plain(&problem.message), problem.code),
     }
 }
 
@@ -153,12 +164,12 @@ fn verdict_text(verdict: &Verdict) -> String {
 }
 
 fn unmet(trace: &AuthorityTrace) -> String {
-    let mut text = format!("\n    authority {}\n    wanted: {}", trace.authority, trace.wanted);
+    let mut text = format!("\n    authority {}\n    wanted: {}", trace.authority, plain(&trace.wanted));
     if trace.near_misses.is_empty() {
         text.push_str("\n    found:  nothing");
     }
     for NearMiss { found, .. } in trace.near_misses.iter().take(FOUND_LIMIT) {
-        let _ = write!(text, "\n    found:  {found}");
+        let _ = write!(text, "\n    found:  {}", plain(found));
     }
     if let Some(more) = trace.near_misses.len().checked_sub(FOUND_LIMIT).filter(|more| *more > 0) {
         let _ = write!(text, "\n            and {more} more");
@@ -167,7 +178,7 @@ fn unmet(trace: &AuthorityTrace) -> String {
 }
 
 pub(super) fn headline(verdict: &Verdict) -> String {
-    match verdict.outcome() {
+    plain(&match verdict.outcome() {
         Outcome::Pass => "satisfied".to_owned(),
         Outcome::Fail(FailReason::RequirementNotMet) => "not satisfied".to_owned(),
         Outcome::Fail(FailReason::InvalidReference { reason }) => format!("the reference is refused: {reason}"),
@@ -186,19 +197,23 @@ pub(super) fn headline(verdict: &Verdict) -> String {
             format!("could not be judged: there is no trust root named {name}")
         }
         Outcome::Error(ErrorReason::Unreachable(problem)) => format!("could not be judged: {problem}"),
-    }
+    })
 }
 
 fn next(verdict: &Verdict) -> String {
     match verdict.outcome() {
         Outcome::Pass => String::new(),
         Outcome::Fail(FailReason::RequirementNotMet) => match code(verdict) {
-            "NoSignature" => "sign or attest the image as wanted, push the signature beside it, and try again".to_owned(),
+            "NoSignature" => {
+                "sign or attest the image as wanted, push the signature beside it, and try again".to_owned()
+            }
             "IdentityMismatch" | "IssuerMismatch" => {
-                "have the wanted identity sign this digest; if the found signer is right, add it to the policy".to_owned()
+                "have the wanted identity sign this digest; if the found signer is right, add it to the policy"
+                    .to_owned()
             }
             "AttestationOnly" => {
-                "sign the image itself, or ask for the attestation with `attestation.predicateType` in the policy".to_owned()
+                "sign the image itself, or ask for the attestation with `attestation.predicateType` in the policy"
+                    .to_owned()
             }
             "PredicateTypeMismatch" => "attest the wanted type, or name the found one in the policy".to_owned(),
             _ => "sign this digest anew, and push the signature beside the image".to_owned(),
@@ -207,11 +222,33 @@ fn next(verdict: &Verdict) -> String {
         Outcome::Fail(FailReason::NotPinned { resolved: Some(pinned) }) => format!("write {pinned}"),
         Outcome::Fail(FailReason::NotPinned { resolved: None }) => "name the image by its digest".to_owned(),
         Outcome::Fail(FailReason::ShortName) => "write the registry's host in front".to_owned(),
-        Outcome::Fail(FailReason::Content(_)) => "push the image and its signatures again, within the limits".to_owned(),
-        Outcome::Error(ErrorReason::PolicyInvalid { .. }) => "correct the policy; until then nothing that it selects is admitted".to_owned(),
-        Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => "try again; on a workstation add the Namespace to the input".to_owned(),
-        Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => "correct the name in the policy, or start countersign with --trust-root NAME=FILE".to_owned(),
-        Outcome::Error(ErrorReason::Unreachable(_)) => "try again when the registry answers".to_owned(),
+        Outcome::Fail(FailReason::Content(_)) => {
+            "push the image and its signatures again, within the limits".to_owned()
+        }
+        Outcome::Error(ErrorReason::PolicyInvalid { .. }) => {
+            "correct the policy; until then nothing that it selects is admitted".to_owned()
+        }
+        Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => {
+            "try again; on a workstation add the Namespace to the input".to_owned()
+        }
+        Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => {
+            "correct the name in the policy, or start countersign with --trust-root NAME=FILE".to_owned()
+        }
+        Outcome::Error(ErrorReason::Unreachable(problem)) => reach(problem.code).to_owned(),
+    }
+}
+
+/// What opens the way to a registry, by the code of what stood in it.
+fn reach(code: &str) -> &'static str {
+    match code {
+        "ImageNotFound" | "ContentNotFound" => "push what is missing, or correct the reference",
+        "RegistryUnauthorized" => "give countersign credentials that may read the repository (--registry-auth-file)",
+        "RegistryAddressBlocked" => "if the registry is yours, allow its address: --private-registry HOST",
+        "RegistryRealmRefused" => {
+            "if the token service is the registry's own, allow it: --registry-realm REGISTRY=REALM"
+        }
+        "RegistryRedirectRefused" => "ask whoever runs the registry where it sends its clients",
+        _ => "try again when the registry answers",
     }
 }
 
@@ -221,18 +258,32 @@ pub(super) fn warning(image: &ImageVerdicts, verdict: &Verdict) -> String {
     if let Some(miss) = verdict.authorities().iter().find_map(|trace| trace.near_misses.first()) {
         let _ = write!(text, "; found {}", miss.found);
     }
-    truncate(text)
+    truncate(&text)
 }
 
 /// One line for an image that nothing governs.
 pub(super) fn unmatched_warning(image: &ImageVerdicts) -> String {
-    truncate(format!("{}: no policy governs {} [Unmatched]", image.field, image.text))
+    truncate(&format!("{}: no policy governs {} [Unmatched]", image.field, image.text))
+}
+
+/// A text that somebody else wrote, fit for a terminal and a log: no control or direction-changing characters, and not endless.
+fn plain(text: &str) -> String {
+    let hidden = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    let mut plain: String =
+        text.chars().take(TEXT_LIMIT).map(|character| if hidden(character) { '\u{fffd}' } else { character }).collect();
+    if text.chars().nth(TEXT_LIMIT).is_some() {
+        plain.push_str(" ...");
+    }
+    plain
 }
 
 /// Cuts a text to what one warning holds.
-pub(super) fn truncate(text: String) -> String {
+fn truncate(text: &str) -> String {
     const LIMIT: usize = 250;
-    let text = text.replace(['\n', '\r'], " ");
+    let text = plain(text);
     if text.len() <= LIMIT {
         return text;
     }

@@ -3,8 +3,8 @@
 //! Shape and bounds only; no signature, proof or time is looked at. Specification:
 //! <https://github.com/sigstore/protobuf-specs/blob/main/protos/sigstore_bundle.proto>.
 
-use sigstore_types::bundle::VerificationMaterialContent;
 use sigstore_types::Bundle;
+use sigstore_types::bundle::VerificationMaterialContent;
 
 use super::FormatError;
 
@@ -41,7 +41,6 @@ pub(super) fn bound(bundle: &Bundle) -> Result<(), FormatError> {
     }
     Ok(())
 }
-
 
 #[cfg(test)]
 mod tests {

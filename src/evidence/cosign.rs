@@ -135,8 +135,7 @@ fn log_entry(text: &str) -> Result<TransparencyLogEntry, FormatError> {
     };
     let log_id = LogId::new(LogKeyId::new(decode_hex(&bundle.payload.log_id, "logID")?));
     let index = LogIndex::try_from(bundle.payload.log_index).map_err(|error| malformed(WHAT, &error))?;
-    let time =
-        jiff::Timestamp::from_second(bundle.payload.integrated_time).map_err(|error| malformed(WHAT, &error))?;
+    let time = jiff::Timestamp::from_second(bundle.payload.integrated_time).map_err(|error| malformed(WHAT, &error))?;
     let promise =
         SignedTimestamp::from_base64(&bundle.signed_entry_timestamp).map_err(|error| malformed(WHAT, &error))?;
     Ok(TransparencyLogEntry::new(index, log_id, kind, CanonicalizedBody::new(body))

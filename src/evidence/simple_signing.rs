@@ -80,7 +80,8 @@ mod tests {
     #[test]
     fn a_repeated_key_is_refused() {
         let digest = format!("sha256:{}", "ab".repeat(32));
-        let twice = payload(TYPE, &digest).replace("\"image\":", "\"image\":{\"docker-manifest-digest\":\"x\"},\"image\":");
+        let twice =
+            payload(TYPE, &digest).replace("\"image\":", "\"image\":{\"docker-manifest-digest\":\"x\"},\"image\":");
         assert!(parse(twice.as_bytes()).is_err());
     }
 }

@@ -194,8 +194,7 @@ pub fn evaluate(
 ) -> Verdict {
     let authorities: Vec<AuthorityTrace> =
         policy.authorities.iter().map(|authority| trace(authority, gathered, revocations, now)).collect();
-    let satisfied =
-        |position: usize| authorities.get(position).is_some_and(|trace| !trace.satisfied_by.is_empty());
+    let satisfied = |position: usize| authorities.get(position).is_some_and(|trace| !trace.satisfied_by.is_empty());
     let outcome = if policy.require.holds(&satisfied) {
         Outcome::Pass
     } else if let Some(name) = policy.trust_roots().find(|name| roots.find(name).is_none()) {
@@ -242,16 +241,15 @@ fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, 
 enum Miss {
     /// It was verified under another root or key, which is none of this authority's business.
     Elsewhere,
-    Near { code: &'static str, found: String, nearness: u8 },
+    Near {
+        code: &'static str,
+        found: String,
+        nearness: u8,
+    },
 }
 
 /// Whether one piece of evidence satisfies an authority: who, what, and with which proofs, every one of them.
-fn judge(
-    authority: &Authority,
-    evidence: &Evidence,
-    revocations: &Revocations,
-    now: Timestamp,
-) -> Result<(), Miss> {
+fn judge(authority: &Authority, evidence: &Evidence, revocations: &Revocations, now: Timestamp) -> Result<(), Miss> {
     let near = |code, found, nearness| Err(Miss::Near { code, found, nearness });
     match (&authority.signers, evidence.signer()) {
         (Signers::Keys(keys), Signer::Key { sha256 }) => {
@@ -302,7 +300,11 @@ fn keyless_proofs(trust_root: &str, evidence: &Evidence) -> Result<(), Miss> {
     let near = |code, found: &str| Err(Miss::Near { code, found: found.to_owned(), nearness: 5 });
     if trust_root == GITHUB {
         let stamped = evidence.times().iter().any(|time| time.source == TimeSource::TimestampAuthority);
-        return if stamped { Ok(()) } else { near("TimestampMissing", "a signature without a timestamp authority's time") };
+        return if stamped {
+            Ok(())
+        } else {
+            near("TimestampMissing", "a signature without a timestamp authority's time")
+        };
     }
     if evidence.logs().is_empty() {
         return near("LogMissing", "a signature without a transparency log entry");

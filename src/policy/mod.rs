@@ -85,11 +85,13 @@ impl Policy {
 
     /// The keys that the policy needs.
     pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
-        self.authorities.iter().flat_map(|authority| match &authority.signers {
-            Signers::Keyless { .. } => [].iter(),
-            Signers::Keys(keys) => keys.iter(),
-        })
-        .map(|key| &key.key)
+        self.authorities
+            .iter()
+            .flat_map(|authority| match &authority.signers {
+                Signers::Keyless { .. } => [].iter(),
+                Signers::Keys(keys) => keys.iter(),
+            })
+            .map(|key| &key.key)
     }
 }
 
@@ -166,3 +168,6 @@ impl Requirement {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,12 +128,14 @@ impl PolicyError {
     pub const CODE: &'static str = "PolicyInvalid";
 }
 
-/// The object around the spec. `status` is ours to write and nobody's to read here.
+/// The object around the spec; its kind has been checked before it is read. `status` is ours to write and nobody's to read here.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct Object {
-    api_version: String,
-    kind: String,
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
     metadata: Metadata,
     spec: api::ClusterSignaturePolicySpec,
     #[serde(default, rename = "status")]
@@ -186,7 +188,8 @@ impl InvalidPolicy {
 }
 
 fn check_kind(object: &Value) -> Result<(), PolicyError> {
-    let expected = [("apiVersion", format!("{}/{}", api::GROUP, api::VERSION)), ("kind", "ClusterSignaturePolicy".into())];
+    let expected =
+        [("apiVersion", format!("{}/{}", api::GROUP, api::VERSION)), ("kind", "ClusterSignaturePolicy".into())];
     for (field, expected) in expected {
         let found = object.get(field).and_then(Value::as_str).unwrap_or_default();
         if found != expected {

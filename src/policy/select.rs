@@ -114,11 +114,7 @@ fn label_rules(selector: &api::LabelSelector) -> Result<Vec<LabelRule>, PolicyEr
     let mut rules: Vec<LabelRule> = selector
         .match_labels
         .iter()
-        .map(|(key, value)| LabelRule {
-            key: key.clone(),
-            operator: LabelOperator::In,
-            values: vec![value.clone()],
-        })
+        .map(|(key, value)| LabelRule { key: key.clone(), operator: LabelOperator::In, values: vec![value.clone()] })
         .collect();
     for (position, expression) in selector.match_expressions.iter().enumerate() {
         let needs_values = matches!(expression.operator, LabelOperator::In | LabelOperator::NotIn);
@@ -135,6 +131,11 @@ fn label_rules(selector: &api::LabelSelector) -> Result<Vec<LabelRule>, PolicyEr
 }
 
 impl Policy {
+    /// Whether the policy looks at the labels of namespaces.
+    pub(super) fn selects_by_labels(&self) -> bool {
+        !self.namespaces.selector.is_empty()
+    }
+
     /// Whether the policy governs an image. Without a digest, which is a tag that nobody has resolved yet, a pattern that names
     /// a digest may govern and counts as if it did; one in `exclude` does not.
     pub(super) fn applies(&self, repository: &Repository, digest: Option<&Digest>, scope: &Scope) -> Applies {

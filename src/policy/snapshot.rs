@@ -101,6 +101,11 @@ impl Snapshot {
         Namespace { name: name.to_owned(), labels }
     }
 
+    /// Whether some policy selects by the labels of namespaces, so that an unknown namespace is worth a look.
+    pub fn needs_labels(&self) -> bool {
+        self.policies.iter().any(|policy| policy.selects_by_labels())
+    }
+
     /// The revocations.
     pub fn revocations(&self) -> &Revocations {
         &self.revocations

@@ -22,9 +22,8 @@ use axum_server::tls_rustls::RustlsConfig;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tracing::Instrument as _;
 
-use crate::admission;
+use crate::admission::{self, Answered, Decided, NamespaceLookup};
 use crate::judge::Judge;
 use crate::policy::Snapshot;
 use crate::registry::ImageSource;
@@ -36,7 +35,7 @@ const BODY_LIMIT: usize = 8 << 20;
 const CERTIFICATE_POLL: Duration = Duration::from_secs(30);
 
 /// Where snapshots come from: the seam to `cluster`.
-pub trait Snapshots: Send + Sync + 'static {
+pub trait Snapshots: NamespaceLookup + 'static {
     /// The snapshot of this moment, or why there is none.
     fn snapshot(&self) -> Result<Arc<Snapshot>, String>;
     /// Whether requests should come here, or why not.
@@ -185,15 +184,22 @@ async fn validate<S: ImageSource + 'static, C: Snapshots>(
         }
     };
     let deadline = started + timeout::budget(parameters.timeout.as_deref(), app.timeout);
-    let span = tracing::info_span!("review");
-    let answered =
-        admission::answer(&app.judge, &snapshot, &body, (app.now)(), deadline).instrument(span.clone()).await;
-    let allowed = answered.response.allowed();
+    let answered = admission::answer(&app.judge, &snapshot, &*app.cluster, &body, (app.now)(), deadline).await;
     let took = started.elapsed();
-    app.metrics.judged(answered.decision.as_ref(), took);
-    let message = answered.response.message();
-    span.in_scope(|| tracing::info!(allowed, took_ms = took.as_millis(), message, "reviewed"));
+    app.metrics.judged(answered.decided.as_ref().map(|decided| &decided.decision), took);
+    log(&answered, took);
     axum::Json(answered.response).into_response()
+}
+
+/// One line a review, from its end.
+fn log(answered: &Answered, took: Duration) {
+    let (allowed, message) = (answered.response.allowed(), answered.response.message());
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    if let Some(Decided { uid, kind, namespace, name, dry_run, .. }) = &answered.decided {
+        tracing::info!(uid, kind, namespace, name, dry_run, allowed, took_ms, message, "reviewed");
+    } else {
+        tracing::warn!(allowed, took_ms, message, "a review could not be decoded");
+    }
 }
 
 async fn ready<S: ImageSource + 'static, C: Snapshots>(State(app): State<Arc<App<S, C>>>) -> (StatusCode, String) {

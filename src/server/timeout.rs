@@ -26,8 +26,8 @@ fn parse(text: &str) -> Option<Duration> {
         let number: u64 = number.parse().ok()?;
         let (unit, tail) = match tail {
             _ if tail.starts_with("ms") => (Duration::from_millis(1), tail.get(2..)?),
-            _ if tail.starts_with('h') => (Duration::from_secs(3_600), tail.get(1..)?),
-            _ if tail.starts_with('m') => (Duration::from_secs(60), tail.get(1..)?),
+            _ if tail.starts_with('h') => (Duration::from_hours(1), tail.get(1..)?),
+            _ if tail.starts_with('m') => (Duration::from_mins(1), tail.get(1..)?),
             _ if tail.starts_with('s') => (Duration::from_secs(1), tail.get(1..)?),
             _ => return None,
         };

@@ -20,7 +20,7 @@ pub(super) fn bind_payload(payload: &[u8], image: &ResolvedImage) -> Result<Clai
 /// A statement must have the image among its subjects.
 pub(super) fn bind_statement(payload: &[u8], image: &ResolvedImage) -> Result<Claim, VerifyError> {
     let statement = Statement::parse(payload)?;
-    let sha512: String = digest(&SHA512, image.manifest()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha512 = hexadecimal(digest(&SHA512, image.manifest()).as_ref());
     if !statement.names(image.digest().hex(), &sha512) {
         return Err(other(image, "no subject of its statement has the digest".to_owned()));
     }
@@ -28,6 +28,14 @@ pub(super) fn bind_statement(payload: &[u8], image: &ResolvedImage) -> Result<Cl
         COSIGN_SIGN => Claim::Signature,
         predicate_type => Claim::Attestation { predicate_type: predicate_type.to_owned() },
     })
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|value| char::from_digit(value.into(), 16))
+        .collect()
 }
 
 fn other(image: &ResolvedImage, reason: String) -> VerifyError {

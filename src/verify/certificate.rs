@@ -39,7 +39,7 @@ pub fn verify_with_root(
     if !root.has_certificate_transparency() {
         policy = policy.skip_sct();
     }
-    let result = root.verifier().verify(signed, &bundle, &policy).map_err(refusal)?;
+    let result = root.verifier().verify(signed, &bundle, &policy).map_err(|error| refusal(&error))?;
 
     // (3) The library binds the signature to what was signed; the image is bound here, for every format by the same rules.
     let claim = match (discovered.format(), &bundle.content) {
@@ -119,15 +119,11 @@ fn proof(entry: &TransparencyLogEntry, root: &TrustMaterial) -> Result<LogProof,
     let log = root
         .log(entry.log_id.key_id.as_bytes())
         .ok_or_else(|| VerifyError::Log { reason: "an entry names a log that the trust root does not".to_owned() })?;
-    Ok(LogProof {
-        log: log.to_owned(),
-        index: entry.log_index.get(),
-        inclusion_proof: entry.inclusion_proof.is_some(),
-    })
+    Ok(LogProof { log: log.to_owned(), index: entry.log_index.get(), inclusion_proof: entry.inclusion_proof.is_some() })
 }
 
 /// The library's refusal in our words of whose part it is; its text is kept as the reason.
-fn refusal(error: Error) -> VerifyError {
+fn refusal(error: &Error) -> VerifyError {
     let reason = error.to_string();
     match error {
         Error::Certificate(_) | Error::IdentityMismatch { .. } | Error::IssuerMismatch { .. } => {

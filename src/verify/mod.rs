@@ -73,7 +73,7 @@ pub enum Signer {
     },
     /// The holder of a key.
     Key {
-        /// SHA-256 of the SubjectPublicKeyInfo.
+        /// SHA-256 of the `SubjectPublicKeyInfo`.
         sha256: KeyFingerprint,
     },
 }
@@ -243,5 +243,7 @@ impl VerifyError {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;

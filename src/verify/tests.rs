@@ -3,69 +3,14 @@
 //! The data is what public projects published (`tests/data/SOURCES.md`); nothing here is signed by us.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::fixtures::{BUNDLE, DSSE, SIMPLE, bytes, candidate, image, legacy, root, slsa, tree};
 use super::*;
-use crate::evidence::{Discovered, DiscoveryPath};
-use crate::image::{Digest, ImageReference, ResolvedImage};
+use crate::image::ResolvedImage;
 use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, STAGING, TrustMaterial};
-
-const ATTESTED: &str = "e0a0a765d690a5104331cfbac88ebbbf01736c1f87aaa3cd455c516a5ea586a5";
-const ATTESTATION: &str = "31cc4fb663c8d34e2e6a0bd5f183d576c2811ee286e0998b4c2965e3b35a0d86";
-const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
-const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-
-#[expect(clippy::disallowed_methods, reason = "tests read their data")]
-fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn image(manifest: Vec<u8>) -> ResolvedImage {
-    let text = format!("registry.example/image@{}", Digest::of(&manifest));
-    ImageReference::parse(&text).unwrap().resolve(manifest, "application/vnd.oci.image.manifest.v1+json".into()).unwrap()
-}
-
-fn candidate(media_type: &str, content: Vec<u8>, annotations: BTreeMap<String, String>) -> Discovered {
-    let origin =
-        Origin { path: DiscoveryPath::ReferrersApi, manifest: Digest::of(b"manifest"), layer: Digest::of(&content) };
-    Discovered::untrusted(origin, media_type.to_owned(), content, annotations)
-}
-
-fn root(name: &str) -> TrustMaterial {
-    TrustMaterial::embedded(name).unwrap()
-}
-
-/// The real attested image, and its attestation layer with the annotations.
-fn slsa() -> (ResolvedImage, Vec<u8>, BTreeMap<String, String>) {
-    let blob = |hex: &str| bytes(format!("policies/examples/slsa-provenance/image/blobs/sha256/{hex}"));
-    let manifest: Value = serde_json::from_slice(&blob(ATTESTATION)).unwrap();
-    let layer = &manifest["layers"][0];
-    let digest = layer["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
-    let annotations = serde_json::from_value(layer["annotations"].clone()).unwrap();
-    (image(blob(ATTESTED)), blob(digest), annotations)
-}
-
-/// A legacy fixture: its layers, and the key if it names one.
-fn legacy(name: &str) -> (Vec<Discovered>, Option<PublicKey>) {
-    use base64::Engine as _;
-    let fixture: Value = serde_json::from_slice(&bytes(format!("tests/data/cosign-legacy/{name}.json"))).unwrap();
-    let layer = |layer: &Value| {
-        let payload =
-            base64::engine::general_purpose::STANDARD.decode(layer["payload_b64"].as_str().unwrap()).unwrap();
-        let annotations = serde_json::from_value(layer["annotations"].clone()).unwrap();
-        candidate(layer["media_type"].as_str().unwrap(), payload, annotations)
-    };
-    let key = fixture["verify"]["key"].as_str().map(|pem| PublicKey::parse_pem(pem).unwrap());
-    (fixture["layers"].as_array().unwrap().iter().map(layer).collect(), key)
-}
-
-fn tree(tag: &str) -> ResolvedImage {
-    image(bytes(format!("tests/data/registry-tree/securesystemsengineering/testimage/manifests/{tag}")))
-}
 
 fn code(result: Result<Evidence, VerifyError>) -> &'static str {
     match result {
@@ -74,19 +19,25 @@ fn code(result: Result<Evidence, VerifyError>) -> &'static str {
     }
 }
 
+/// The refusal of an attestation layer.
+fn verify(
+    envelope: &[u8],
+    annotations: &BTreeMap<String, String>,
+    image: &ResolvedImage,
+    root: &TrustMaterial,
+) -> &'static str {
+    code(verify_with_root(&candidate(DSSE, envelope.to_vec(), annotations.clone()), image, root))
+}
+
 #[test]
 fn a_real_attestation_is_verified_and_says_who_when_and_what() {
     let (image, envelope, annotations) = slsa();
-    let evidence =
-        verify_with_root(&candidate(DSSE, envelope, annotations), &image, &root(PUBLIC_GOOD)).unwrap();
+    let evidence = verify_with_root(&candidate(DSSE, envelope, annotations), &image, &root(PUBLIC_GOOD)).unwrap();
     assert_eq!(
         evidence.signer().to_string(),
         "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v1.10.0 (issuer https://token.actions.githubusercontent.com)"
     );
-    assert_eq!(
-        *evidence.claim(),
-        Claim::Attestation { predicate_type: "https://slsa.dev/provenance/v0.2".to_owned() }
-    );
+    assert_eq!(*evidence.claim(), Claim::Attestation { predicate_type: "https://slsa.dev/provenance/v0.2".to_owned() });
     assert!(evidence.certificate_transparency());
     let [log] = evidence.logs() else { panic!("one log entry: {:?}", evidence.logs()) };
     assert_eq!((log.log.as_str(), log.inclusion_proof), ("https://rekor.sigstore.dev", false));
@@ -100,14 +51,6 @@ fn each_part_of_a_real_attestation_is_needed() {
     const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
     let (image, envelope, annotations) = slsa();
     let public_good = root(PUBLIC_GOOD);
-    fn verify(
-        envelope: &[u8],
-        annotations: &BTreeMap<String, String>,
-        image: &ResolvedImage,
-        root: &TrustMaterial,
-    ) -> &'static str {
-        code(verify_with_root(&candidate(DSSE, envelope.to_vec(), annotations.clone()), image, root))
-    }
     let edited = |key: &str, edit: &dyn Fn(&str) -> String| {
         let mut annotations = annotations.clone();
         let value = edit(&annotations[key]);
@@ -140,7 +83,8 @@ fn each_part_of_a_real_attestation_is_needed() {
     assert_eq!(verify(&envelope, &later, &image, &public_good), "LogEntryInvalid");
     let unpromised = edited(LOG, &|text| {
         let mut log: Value = serde_json::from_str(text).unwrap();
-        log["SignedEntryTimestamp"] = "MEUCIQDEpCz1ePy7RqB/EioOYn74tuaKj6NHKziEJq0ijvp0gQIgCov3Upqhq+WmxCkFS/UFEWyP1OWPlOoVDxaNMWvpe1I=".into();
+        log["SignedEntryTimestamp"] =
+            "MEUCIQDEpCz1ePy7RqB/EioOYn74tuaKj6NHKziEJq0ijvp0gQIgCov3Upqhq+WmxCkFS/UFEWyP1OWPlOoVDxaNMWvpe1I=".into();
         log.to_string()
     });
     assert_eq!(verify(&envelope, &unpromised, &image, &public_good), "LogEntryInvalid");
@@ -177,9 +121,7 @@ fn a_key_verifies_its_own_signature_and_no_other() {
     let (layers, alice) = legacy("connaisseur-three-signers-alice");
     let (_, bob) = legacy("connaisseur-three-signers-bob");
     let (alice, bob) = (alice.unwrap(), bob.unwrap());
-    let by = |key: &PublicKey| {
-        layers.iter().filter(|layer| verify_with_key(layer, &image, key).is_ok()).count()
-    };
+    let by = |key: &PublicKey| layers.iter().filter(|layer| verify_with_key(layer, &image, key).is_ok()).count();
     assert_eq!((layers.len(), by(&alice), by(&bob)), (3, 1, 1));
     assert_ne!(alice.fingerprint(), bob.fingerprint());
     let other = rcgen::KeyPair::generate().unwrap().public_key_pem();
@@ -200,11 +142,14 @@ fn bundles_of_several_clients_are_verified_and_their_broken_twins_are_not() {
     let read = |case: &str, file: &str| bytes(format!("tests/data/bundles/{case}/{file}"));
     let text = |case: &str, file: &str| String::from_utf8(read(case, file)).unwrap().trim().to_owned();
     let public_good = root(PUBLIC_GOOD);
-    for case in ["sigstore-rust--cosign-v3-blob", "sigstore-java--dsse", "sigstore-java--rekor-v2", "sigstore-rust--conda"] {
+    for case in
+        ["sigstore-rust--cosign-v3-blob", "sigstore-java--dsse", "sigstore-java--rekor-v2", "sigstore-rust--conda"]
+    {
         let artifact = image(read(case, "artifact"));
         let bundle = read(case, "bundle.sigstore.json");
         // A case that brings its own root is verified under that one.
-        let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/bundles/{case}/trusted_root.json"));
+        let own =
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/bundles/{case}/trusted_root.json"));
         let trusted = if own.is_file() {
             TrustMaterial::parse("own", &text(case, "trusted_root.json")).unwrap()
         } else {

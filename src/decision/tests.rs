@@ -1,0 +1,142 @@
+//! What makes a decision deny, what is said about it, and that nothing in it is written by somebody else.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::policy::{ErrorReason, FailReason, Policy, namespace_unknown, refused, undecided};
+
+fn policy(action: &str) -> Policy {
+    Policy::parse(&json!({
+        "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": action},
+        "spec": {"action": action, "images": ["**"], "authorities": [{"name": "a", "keyless": {"trustRoot": "public-good",
+            "identities": [{"issuer": {"exact": "i"}, "subject": {"exact": "s"}}]}}]},
+    }))
+    .unwrap()
+}
+
+fn fail(action: &str) -> Verdict {
+    refused(&policy(action), FailReason::RequirementNotMet)
+}
+
+fn error(action: &str) -> Verdict {
+    undecided(&policy(action), ErrorReason::TrustRootUnknown { name: "own".into() })
+}
+
+/// A pass, the only way there is one: evidence that was verified.
+fn pass(action: &str) -> Verdict {
+    use crate::verify::fixtures::{DSSE, candidate, root, slsa};
+    let (image, envelope, annotations) = slsa();
+    let gathered =
+        crate::verify::gather(&[candidate(DSSE, envelope, annotations)], &image, &[root("public-good")], &[]);
+    let policy = Policy::parse(&json!({
+        "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": action},
+        "spec": {"action": action, "images": ["**"], "authorities": [{"name": "a",
+            "attestation": {"predicateType": "https://slsa.dev/provenance/v0.2"},
+            "keyless": {"trustRoot": "public-good", "identities": [{"issuer": {"regex": ".*"}, "subject": {"regex": ".*"}}]}}]},
+    }))
+    .unwrap();
+    let roots = crate::trust::TrustRoots::embedded().unwrap();
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    crate::policy::evaluate(&policy, &gathered, &[], &roots, &crate::revocation::Revocations::none(), now)
+}
+
+fn image(finding: Finding) -> ImageVerdicts {
+    ImageVerdicts { field: "spec.containers[0].image".into(), text: "ghcr.io/a/b:1".into(), digest: None, finding }
+}
+
+fn limit(undecided: bool) -> Finding {
+    Finding::Refused(Refused::Limit(Problem { code: "Deadline", message: "out of time".into(), undecided }))
+}
+
+#[test]
+fn exactly_what_must_deny_denies() {
+    use Answer::{Allow, Deny, Undecided};
+    use Unmatched::{Allow as Open, Deny as Closed, Warn};
+    let judged = |verdicts: Vec<Verdict>| vec![image(Finding::Judged(verdicts))];
+    let revoked = Finding::Refused(Refused::Revoked(Revoked { by: "r".into(), reason: "stolen".into() }));
+    let table: Vec<(&str, Vec<ImageVerdicts>, Unmatched, Answer)> = vec![
+        ("no image", vec![], Open, Deny),
+        ("no verdict", judged(vec![]), Open, Deny),
+        ("unmatched, open", vec![image(Finding::Unmatched)], Open, Allow),
+        ("unmatched, warned", vec![image(Finding::Unmatched)], Warn, Allow),
+        ("unmatched, closed", vec![image(Finding::Unmatched)], Closed, Deny),
+        ("pass", judged(vec![pass("Enforce")]), Closed, Allow),
+        ("fail", judged(vec![fail("Enforce")]), Open, Deny),
+        ("error", judged(vec![error("Enforce")]), Open, Undecided),
+        ("a pass does not outweigh a fail", judged(vec![pass("Enforce"), fail("Enforce")]), Open, Deny),
+        ("a pass does not outweigh an error", judged(vec![error("Enforce"), pass("Enforce")]), Open, Undecided),
+        ("a fail outweighs an error", judged(vec![error("Enforce"), fail("Enforce")]), Open, Deny),
+        ("warn lets through", judged(vec![fail("Warn")]), Open, Allow),
+        ("audit lets through", judged(vec![error("Audit")]), Open, Allow),
+        ("warn is no match", judged(vec![pass("Warn")]), Closed, Deny),
+        ("audit is no match", judged(vec![pass("Audit")]), Closed, Deny),
+        ("warn beside a pass", judged(vec![pass("Enforce"), fail("Warn")]), Closed, Allow),
+        ("unknown namespace", judged(vec![namespace_unknown(policy("Audit").name(), "n")]), Open, Undecided),
+        ("revoked", vec![image(revoked)], Open, Deny),
+        ("a limit", vec![image(limit(false))], Open, Deny),
+        ("out of time", vec![image(limit(true))], Open, Undecided),
+        ("one of two images", [judged(vec![pass("Enforce")]), judged(vec![fail("Enforce")])].concat(), Open, Deny),
+    ];
+    for (what, images, unmatched, expected) in table {
+        let decision = Decision::new(images, unmatched);
+        assert_eq!(decision.outcome(), expected, "{what}");
+        assert_eq!(decision.allows(), expected == Allow, "{what}");
+        assert_eq!(decision.respond("u", false).allowed(), expected == Allow, "{what}");
+        assert_eq!(decision.respond("u", false).message().is_empty(), expected == Allow, "{what}");
+    }
+    assert!(Decision::unchanged().allows());
+}
+
+fn answer(decision: &Decision, dry_run: bool) -> Value {
+    serde_json::to_value(decision.respond("u", dry_run)).unwrap()
+}
+
+#[test]
+fn warnings_tell_what_would_fail_and_a_dry_run_everything() {
+    let decision = Decision::new(
+        vec![image(Finding::Judged(vec![fail("Warn"), fail("Audit"), pass("Enforce")]))],
+        Unmatched::Deny,
+    );
+    let warnings = |dry_run| answer(&decision, dry_run)["response"]["warnings"].as_array().cloned().unwrap_or_default();
+    assert_eq!(warnings(false).len(), 1);
+    assert!(warnings(false)[0].as_str().unwrap().contains("policy Warn [NoSignature]"));
+    assert_eq!(warnings(true).len(), 3);
+    // What an audit policy found is kept even if nobody is told.
+    let trace = answer(&decision, false)["response"]["auditAnnotations"]["trace"].as_str().unwrap().to_owned();
+    assert!(trace.contains(r#""policy":"Audit","action":"Audit","verdict":"Fail""#), "{trace}");
+    let unmatched = Decision::new(vec![image(Finding::Unmatched)], Unmatched::Warn);
+    assert!(answer(&unmatched, false)["response"]["warnings"][0].as_str().unwrap().contains("[Unmatched]"));
+}
+
+#[test]
+fn answers_are_bounded_and_hold_no_control_characters() {
+    let hostile = "\u{1b}[2J\u{202e}evil\nallowed everything\r".repeat(200);
+    let problem = Problem { code: "MalformedContent", message: hostile.clone(), undecided: false };
+    let broken = || Finding::Judged(vec![refused(&policy("Enforce"), FailReason::Content(problem.clone()))]);
+    let images: Vec<_> = (0..500)
+        .map(|number| ImageVerdicts {
+            field: format!("f[{number}]"),
+            text: hostile.clone(),
+            digest: None,
+            finding: broken(),
+        })
+        .collect();
+    let decision = Decision::new(images, Unmatched::Deny);
+    let answer = decision.respond("u", true);
+    assert!(answer.message().len() < 100_000, "{}", answer.message().len());
+    assert!(answer.message().contains("and 490 more"));
+    for text in [answer.message().to_owned(), decision.text()] {
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\r']), "a control character");
+        assert!(text.lines().all(|line| !line.starts_with("allowed")), "a line of somebody else's");
+    }
+    let whole = serde_json::to_string(&answer).unwrap();
+    assert!(whole.len() < 150_000, "{}", whole.len());
+    assert!(decision.respond("u", true).message().len() == answer.message().len());
+}
+
+#[test]
+fn an_undecodable_review_is_denied() {
+    let value = serde_json::to_value(deny_undecodable("u", "why")).unwrap();
+    assert_eq!(value["response"]["allowed"], false);
+    assert_eq!(value["response"]["status"]["code"], 400);
+}

@@ -1,0 +1,371 @@
+//! Policies that must not parse, and verdicts over real evidence: each accept with twins in which one thing is off.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::revocation::Revocations;
+use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, TrustRoots};
+use crate::verify::fixtures::{BUNDLE, DSSE, bytes, candidate, image, legacy, root, slsa, tree};
+use crate::verify::{Gathered, gather};
+
+const SUBJECT: &str = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v1.10.0";
+const ISSUER: &str = "https://token.actions.githubusercontent.com";
+const SLSA: &str = "https://slsa.dev/provenance/v0.2";
+
+fn policy_object(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy",
+        "metadata": {"name": "p", "uid": "u", "managedFields": []}, "spec": spec,
+    })
+}
+
+fn keyless(name: &str, root: &str, issuer: &Value, subject: &Value) -> Value {
+    json!({"name": name, "keyless": {"trustRoot": root, "identities": [{"issuer": issuer, "subject": subject}]}})
+}
+
+fn valid() -> Value {
+    let mut authority = keyless("a", PUBLIC_GOOD, &json!({"exact": ISSUER}), &json!({"exact": SUBJECT}));
+    authority["attestation"] = json!({"predicateType": SLSA});
+    json!({"images": ["ghcr.io/**"], "authorities": [authority]})
+}
+
+fn parse(spec: &Value) -> Policy {
+    Policy::parse(&policy_object(spec)).unwrap_or_else(|error| panic!("{error}: {spec}"))
+}
+
+/// The spec with a value put at a JSON pointer.
+fn with(mut spec: Value, pointer: &str, value: Value) -> Value {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let parent = spec.pointer_mut(parent).unwrap();
+    match parent {
+        Value::Array(list) => list[key.parse::<usize>().unwrap()] = value,
+        parent => parent[key] = value,
+    }
+    spec
+}
+
+#[test]
+fn refuses_what_it_does_not_fully_understand() {
+    let pem = rcgen::KeyPair::generate().unwrap().public_key_pem();
+    let identity = "/authorities/0/keyless/identities/0";
+    let second = || {
+        let mut spec = valid();
+        let mut other = spec["authorities"][0].clone();
+        other["name"] = json!("b");
+        spec["authorities"].as_array_mut().unwrap().push(other);
+        spec
+    };
+    let table: Vec<(&str, Value)> = vec![
+        ("an unknown field", with(valid(), "/exlude", json!([]))),
+        ("an unknown field of an authority", with(valid(), "/authorities/0/atestation", json!({}))),
+        ("an unknown field of an identity", with(valid(), &format!("{identity}/claims"), json!([]))),
+        ("an unknown field of a matcher", with(valid(), &format!("{identity}/issuer/prefix"), json!("x"))),
+        ("an unknown field of the match", with(valid(), "/match", json!({"namespace": ["a"]}))),
+        ("an unknown field of a selector", with(valid(), "/match", json!({"namespaceSelector": {"matchLabel": {}}}))),
+        ("no images", with(valid(), "/images", json!([]))),
+        ("images of another type", with(valid(), "/images", json!("ghcr.io/**"))),
+        ("null images", with(valid(), "/images", json!(null))),
+        ("a tag in a pattern", with(valid(), "/images/0", json!("ghcr.io/a/b:tag"))),
+        ("too many images", with(valid(), "/images", json!(vec!["ghcr.io/a/b"; 257]))),
+        ("a broken exclude", with(valid(), "/exclude", json!([""]))),
+        ("an unknown action", with(valid(), "/action", json!("Ignore"))),
+        ("an unknown tag rule", with(valid(), "/tags", json!("allow"))),
+        ("no authorities", with(valid(), "/authorities", json!([]))),
+        ("no identities", with(valid(), "/authorities/0/keyless/identities", json!([]))),
+        ("no issuer", with(valid(), identity, json!({"subject": {"exact": "x"}}))),
+        ("an empty matcher", with(valid(), &format!("{identity}/subject"), json!({}))),
+        ("two ways to match", with(valid(), &format!("{identity}/subject"), json!({"exact": "x", "glob": "x"}))),
+        ("a broken expression", with(valid(), &format!("{identity}/subject"), json!({"regex": "a)|(b"}))),
+        ("an empty exact", with(valid(), &format!("{identity}/subject"), json!({"exact": ""}))),
+        ("an empty trust root", with(valid(), "/authorities/0/keyless/trustRoot", json!(""))),
+        ("an empty predicate type", with(valid(), "/authorities/0/attestation/predicateType", json!(""))),
+        ("keyless and keys", with(valid(), "/authorities/0/keys", json!([{"name": "k", "pem": pem}]))),
+        ("neither keyless nor keys", with(valid(), "/authorities/0", json!({"name": "a"}))),
+        (
+            "a key that is none",
+            with(valid(), "/authorities/0", json!({"name": "a", "keys": [{"name": "k", "pem": "x"}]})),
+        ),
+        ("no keys", with(valid(), "/authorities/0", json!({"name": "a", "keys": []}))),
+        ("a name twice", with(second(), "/authorities/1/name", json!("a"))),
+        ("two authorities without require", second()),
+        ("an authority out of reach", with(second(), "/require", json!({"allOf": [{"authority": "a"}]}))),
+        ("an unknown authority", with(valid(), "/require", json!({"allOf": [{"authority": "z"}]}))),
+        ("an empty require", with(valid(), "/require", json!({}))),
+        ("an empty list in require", with(valid(), "/require", json!({"anyOf": []}))),
+        (
+            "two lists in require",
+            with(valid(), "/require", json!({"anyOf": [{"authority": "a"}], "allOf": [{"authority": "a"}]})),
+        ),
+        ("an empty item", with(valid(), "/require", json!({"anyOf": [{}]}))),
+        ("an empty inner list", with(valid(), "/require", json!({"anyOf": [{"allOf": []}]}))),
+        ("a third level", with(valid(), "/require", json!({"anyOf": [{"allOf": [{"anyOf": [{"authority": "a"}]}]}]}))),
+        (
+            "values for Exists",
+            with(
+                valid(),
+                "/match",
+                json!({"namespaceSelector": {"matchExpressions": [{"key": "k", "operator": "Exists", "values": ["v"]}]}}),
+            ),
+        ),
+        (
+            "no values for In",
+            with(
+                valid(),
+                "/match",
+                json!({"namespaceSelector": {"matchExpressions": [{"key": "k", "operator": "In"}]}}),
+            ),
+        ),
+    ];
+    parse(&valid());
+    for (what, spec) in table {
+        assert!(Policy::parse(&policy_object(&spec)).is_err(), "{what} parsed: {spec}");
+    }
+    for (field, value) in [("kind", "ClusterImagePolicy"), ("apiVersion", "policy.countersign.dev/v1"), ("specs", "x")]
+    {
+        let mut object = policy_object(&valid());
+        object[field] = json!(value);
+        assert!(Policy::parse(&object).is_err(), "{field} {value}");
+    }
+    for object in [json!(null), json!([]), json!({}), json!("x")] {
+        assert!(Policy::parse(&object).is_err(), "{object}");
+    }
+}
+
+#[test]
+fn a_mistake_is_named_with_its_place() {
+    let spec = with(valid(), "/authorities/0/keyless/identities/0/subjct", json!({"exact": "x"}));
+    let error = Policy::parse(&policy_object(&spec)).unwrap_err().to_string();
+    assert!(error.contains("spec.authorities[0].keyless.identities[0]") && error.contains("subjct"), "{error}");
+}
+
+fn gathered_slsa(roots: &[&str], keys: &[PublicKey]) -> Gathered {
+    let (image, envelope, annotations) = slsa();
+    let roots: Vec<_> = roots.iter().map(|name| root(name)).collect();
+    gather(&[candidate(DSSE, envelope, annotations)], &image, &roots, keys)
+}
+
+fn now() -> jiff::Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn verdict(spec: &Value, gathered: &Gathered, problems: &[Problem], now: jiff::Timestamp) -> Verdict {
+    evaluate(&parse(spec), gathered, problems, &TrustRoots::embedded().unwrap(), &Revocations::none(), now)
+}
+
+fn nearest(verdict: &Verdict) -> &str {
+    verdict.authorities()[0].near_misses.first().map_or("", |miss| miss.code)
+}
+
+#[test]
+fn each_field_of_an_authority_decides() {
+    let gathered = gathered_slsa(&[PUBLIC_GOOD], &[]);
+    assert!(verdict(&valid(), &gathered, &[], now()).passes());
+    let identity = "/authorities/0/keyless/identities/0";
+    let mut signature = valid();
+    signature["authorities"][0].as_object_mut().unwrap().remove("attestation");
+    let table = [
+        (
+            "IdentityMismatch",
+            with(valid(), &format!("{identity}/subject"), json!({"exact": SUBJECT.replace("v1.10.0", "v1.10.1")})),
+        ),
+        (
+            "IdentityMismatch",
+            with(valid(), &format!("{identity}/subject"), json!({"glob": "https://github.com/acme/**@refs/tags/*"})),
+        ),
+        (
+            "IdentityMismatch",
+            with(valid(), &format!("{identity}/subject"), json!({"regex": "https://github.com/slsa-framework"})),
+        ),
+        (
+            "IssuerMismatch",
+            with(valid(), &format!("{identity}/issuer"), json!({"exact": "https://accounts.google.com"})),
+        ),
+        ("IssuerMismatch", with(valid(), &format!("{identity}/issuer"), json!({"exact": format!("{ISSUER}/")}))),
+        (
+            "PredicateTypeMismatch",
+            with(valid(), "/authorities/0/attestation/predicateType", json!("https://slsa.dev/provenance/v1")),
+        ),
+        // An attestation is no signature of the image.
+        ("AttestationOnly", signature),
+        ("", with(valid(), "/authorities/0/keyless/trustRoot", json!(STAGING_NAME))),
+    ];
+    for (code, spec) in table {
+        let verdict = verdict(&spec, &gathered, &[], now());
+        assert!(matches!(verdict.outcome(), Outcome::Fail(FailReason::RequirementNotMet)), "{verdict:?}");
+        assert_eq!(nearest(&verdict), code, "{spec}");
+    }
+    for subject in [
+        json!({"glob": "https://github.com/slsa-framework/**@refs/tags/*"}),
+        json!({"regex": "https://github.com/slsa-framework/.+@refs/tags/v1[.]10[.]0"}),
+    ] {
+        let spec = with(valid(), &format!("{identity}/subject"), subject);
+        assert!(verdict(&spec, &gathered, &[], now()).passes(), "{spec}");
+    }
+}
+
+const STAGING_NAME: &str = crate::trust::STAGING;
+
+#[test]
+fn an_identity_is_one_pair_and_not_two_lists() {
+    let other = json!({"issuer": {"exact": ISSUER}, "subject": {"exact": "x"}});
+    let wrong_issuer = json!({"issuer": {"exact": "https://other"}, "subject": {"exact": SUBJECT}});
+    let spec = with(valid(), "/authorities/0/keyless/identities", json!([other, wrong_issuer]));
+    assert!(!verdict(&spec, &gathered_slsa(&[PUBLIC_GOOD], &[]), &[], now()).passes());
+}
+
+#[test]
+fn a_name_without_trust_root_and_an_open_problem_are_errors_and_never_passes() {
+    let gathered = gathered_slsa(&[PUBLIC_GOOD], &[]);
+    let unknown = with(valid(), "/authorities/0/keyless/trustRoot", json!("own"));
+    let found = verdict(&unknown, &gathered, &[], now());
+    assert!(matches!(found.outcome(), Outcome::Error(ErrorReason::TrustRootUnknown { name }) if name == "own"));
+
+    let open = Problem { code: "RegistryUnavailable", message: "503".into(), undecided: true };
+    let broken = Problem { code: "DigestMismatch", message: "x".into(), undecided: false };
+    let nothing = Gathered::default();
+    let table = [
+        (verdict(&valid(), &nothing, std::slice::from_ref(&open), now()), "error"),
+        (verdict(&valid(), &nothing, &[broken.clone(), open.clone()], now()), "error"),
+        (verdict(&valid(), &nothing, std::slice::from_ref(&broken), now()), "content"),
+        (verdict(&valid(), &nothing, &[], now()), "fail"),
+        // Evidence that is there still counts: a broken or missing neighbour turns no pass into a fail.
+        (verdict(&valid(), &gathered, &[broken, open], now()), "pass"),
+    ];
+    for (verdict, expected) in table {
+        let found = match verdict.outcome() {
+            Outcome::Pass => "pass",
+            Outcome::Fail(FailReason::RequirementNotMet) => "fail",
+            Outcome::Fail(FailReason::Content(_)) => "content",
+            Outcome::Error(ErrorReason::Unreachable(_)) => "error",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn evidence_from_the_future_counts_for_nothing() {
+    let gathered = gathered_slsa(&[PUBLIC_GOOD], &[]);
+    let signed: jiff::Timestamp = "2024-03-21T10:34:04Z".parse().unwrap();
+    let skewed = signed - jiff::SignedDuration::from_mins(5);
+    assert!(verdict(&valid(), &gathered, &[], skewed).passes());
+    let earlier = verdict(&valid(), &gathered, &[], skewed - jiff::SignedDuration::from_secs(1));
+    assert_eq!((earlier.passes(), nearest(&earlier)), (false, "TimeInFuture"));
+}
+
+#[test]
+fn a_key_authority_takes_its_keys_only() {
+    let image = tree("multi-cosigned-alice-bob-charlie");
+    let (layers, alice) = legacy("connaisseur-three-signers-alice");
+    let (_, bob) = legacy("connaisseur-three-signers-bob");
+    let pem = |name: &str| {
+        let fixture: Value = serde_json::from_slice(&bytes(format!("tests/data/cosign-legacy/{name}.json"))).unwrap();
+        fixture["verify"]["key"].as_str().unwrap().to_owned()
+    };
+    let (alice_pem, bob_pem) = (pem("connaisseur-three-signers-alice"), pem("connaisseur-three-signers-bob"));
+    let stranger = rcgen::KeyPair::generate().unwrap().public_key_pem();
+    let gathered =
+        gather(&layers, &image, &[], &[alice.unwrap(), bob.unwrap(), PublicKey::parse_pem(&stranger).unwrap()]);
+    let authority = |name: &str, pem: &str| json!({"name": name, "keys": [{"name": "k", "pem": pem}]});
+    let spec = |authorities: Vec<Value>, require: Value| json!({"images": ["**"], "authorities": authorities, "require": require});
+    let (a, b, s) = (authority("a", &alice_pem), authority("b", &bob_pem), authority("s", &stranger));
+    let named = |name: &str| json!({"authority": name});
+    let table = [
+        (spec(vec![a.clone()], json!({"allOf": [named("a")]})), true),
+        (spec(vec![s.clone()], json!({"allOf": [named("s")]})), false),
+        (spec(vec![a.clone(), b.clone()], json!({"allOf": [named("a"), named("b")]})), true),
+        (spec(vec![a.clone(), s.clone()], json!({"allOf": [named("a"), named("s")]})), false),
+        (spec(vec![a.clone(), s.clone()], json!({"anyOf": [named("a"), named("s")]})), true),
+        (
+            spec(
+                vec![a.clone(), b.clone(), s.clone()],
+                json!({"allOf": [named("a"), {"anyOf": [named("b"), named("s")]}]}),
+            ),
+            true,
+        ),
+        (
+            spec(
+                vec![a.clone(), b, s.clone()],
+                json!({"anyOf": [named("s"), {"allOf": [named("a"), named("s")]}, {"allOf": [named("b"), named("s")]}]}),
+            ),
+            false,
+        ),
+        // A signature is no attestation.
+        (spec(vec![with(a, "/attestation", json!({"predicateType": SLSA}))], json!({"allOf": [named("a")]})), false),
+    ];
+    for (spec, expected) in table {
+        assert_eq!(verdict(&spec, &gathered, &[], now()).passes(), expected, "{spec}");
+    }
+}
+
+#[test]
+fn proofs_are_needed_by_default_and_githubs_root_asks_for_a_timestamp_instead() {
+    // Under GitHub's root nothing of the public-good instance verifies, so that no proof can be borrowed.
+    let gathered = gathered_slsa(&[GITHUB], &[]);
+    assert!(gathered.verified().is_empty());
+    let spec = with(valid(), "/authorities/0/keyless/trustRoot", json!(GITHUB));
+    assert!(!verdict(&spec, &gathered, &[], now()).passes());
+    // A bundle without a log entry is no evidence where a log is wanted.
+    let case = "tests/data/bundles/sigstore-python--no_log_entry_fail";
+    let artifact = image(bytes(format!("{case}/artifact")));
+    let bundle = candidate(BUNDLE, bytes(format!("{case}/bundle.sigstore.json")), std::collections::BTreeMap::new());
+    let gathered = gather(&[bundle], &artifact, &[root(PUBLIC_GOOD)], &[]);
+    let any = with(
+        valid(),
+        "/authorities/0/keyless/identities/0",
+        json!({"issuer": {"regex": ".*"}, "subject": {"regex": ".*"}}),
+    );
+    assert!(!verdict(&any, &gathered, &[], now()).passes());
+}
+
+#[test]
+fn namespaces_are_matched_by_name_and_label() {
+    use crate::image::ImageReference;
+    let reference = ImageReference::parse("ghcr.io/a/b:1").unwrap();
+    let known = |name: &str, labels: &[(&str, &str)]| {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Scope::Namespace(Namespace { name: name.to_owned(), labels: NamespaceLabels::Known(labels) })
+    };
+    let unknown = |name: &str| Scope::Namespace(Namespace { name: name.to_owned(), labels: NamespaceLabels::Unknown });
+    let selector = json!({"namespaceSelector": {"matchLabels": {"env": "prod"}, "matchExpressions": [
+        {"key": "team", "operator": "NotIn", "values": ["x"]}, {"key": "off", "operator": "DoesNotExist"}]}});
+    let (yes, no, open) = ((1, 0), (0, 0), (0, 1));
+    let table = [
+        (json!({}), unknown("any"), yes),
+        (json!({"namespaces": ["team-*"]}), unknown("team-a"), yes),
+        (json!({"namespaces": ["team-*"]}), unknown("other"), no),
+        (json!({"excludeNamespaces": ["team-*"]}), unknown("team-a"), no),
+        (json!({"namespaces": ["*"], "excludeNamespaces": ["a"]}), unknown("b"), yes),
+        (selector.clone(), known("n", &[("env", "prod")]), yes),
+        (selector.clone(), known("n", &[("env", "prod"), ("team", "x")]), no),
+        (selector.clone(), known("n", &[("env", "prod"), ("off", "")]), no),
+        (selector.clone(), known("n", &[("env", "test")]), no),
+        (selector.clone(), known("n", &[]), no),
+        (selector.clone(), unknown("n"), open),
+        (selector, Scope::Anywhere, yes),
+    ];
+    for (matches, scope, expected) in table {
+        let policy = Arc::new(parse(&with(valid(), "/match", matches.clone())));
+        let snapshot = Snapshot::new(TrustRoots::default(), Unmatched::Deny).with_policies(vec![policy], Vec::new());
+        let selected = snapshot.select(reference.repository(), None, &scope);
+        assert_eq!((selected.policies.len(), selected.undecided.len()), expected, "{matches} {scope:?}");
+    }
+}
+
+#[test]
+fn a_tag_that_may_become_a_named_digest_is_not_missed() {
+    use crate::image::{Digest, ImageReference};
+    let named = Digest::of(b"x");
+    let reference = ImageReference::parse("ghcr.io/a/b:1").unwrap();
+    let snapshot = |images: Value, exclude: Value| {
+        let spec = with(with(valid(), "/images", images), "/exclude", exclude);
+        Snapshot::new(TrustRoots::default(), Unmatched::Deny).with_policies(vec![Arc::new(parse(&spec))], Vec::new())
+    };
+    let selects = |snapshot: &Snapshot, digest: Option<&Digest>| {
+        !snapshot.select(reference.repository(), digest, &Scope::Anywhere).is_empty()
+    };
+    let only = snapshot(json!([format!("ghcr.io/a/b@{named}")]), json!([]));
+    assert!(selects(&only, None) && selects(&only, Some(&named)) && !selects(&only, Some(&Digest::of(b"y"))));
+    let but = snapshot(json!(["ghcr.io/**"]), json!([format!("ghcr.io/a/b@{named}")]));
+    assert!(selects(&but, None) && !selects(&but, Some(&named)) && selects(&but, Some(&Digest::of(b"y"))));
+}

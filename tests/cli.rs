@@ -1,0 +1,337 @@
+//! The command line on real input: exit codes, what is said, and what bad input gets. No network.
+
+#![expect(clippy::panic, reason = "helpers of tests fail the test")]
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+const IMAGE: &str =
+    "ghcr.io/slsa-framework/example-package@sha256:e0a0a765d690a5104331cfbac88ebbbf01736c1f87aaa3cd455c516a5ea586a5";
+const SUBJECT: &str = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v1.10.0";
+const ISSUER: &str = "https://token.actions.githubusercontent.com";
+const LAYOUT: &str = "policies/examples/slsa-provenance/image";
+const POLICY: &str = "policies/examples/slsa-provenance/policy.yaml";
+const DSSE: &str = "20b16d5835eceaa7b9dbb7e4fdf4db52a8b9159c1416dd73e54cade07e838917";
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn countersign(arguments: &[&str], stdin: &str) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("REGISTRY_AUTH_FILE")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // A program that refuses its arguments does not read its input.
+    let _ = child.stdin.take().expect("a pipe").write_all(stdin.as_bytes());
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    let ran =
+        Ran { code: output.status.code().expect("an exit code"), out: text(output.stdout), err: text(output.stderr) };
+    assert!(!ran.err.contains("panicked"), "{arguments:?}: {}", ran.err);
+    ran
+}
+
+fn verify(arguments: &[&str]) -> Ran {
+    countersign(&[&["verify"], arguments].concat(), "")
+}
+
+fn review(stdin: &str, more: &[&str]) -> Ran {
+    countersign(&[&["review", "-f", "-", "--policies", POLICY, "--layout", LAYOUT], more].concat(), stdin)
+}
+
+/// The arguments of the accepted case.
+fn accepted() -> Vec<&'static str> {
+    vec![
+        IMAGE,
+        "--layout",
+        LAYOUT,
+        "--type",
+        "slsaprovenance",
+        "--certificate-identity",
+        SUBJECT,
+        "--certificate-oidc-issuer",
+        ISSUER,
+    ]
+}
+
+fn pod(image: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": image}]}})
+}
+
+fn admission_review(object: &Value) -> Value {
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "uid-1", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "namespace": "n", "operation": "CREATE",
+        "object": object}})
+}
+
+/// A copy of the real layout with one blob changed.
+fn tampered(name: &str, edit: impl Fn(Vec<u8>) -> Option<Vec<u8>>) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(LAYOUT), folder.path());
+    let blob = if name.contains('.') || name == "oci-layout" {
+        folder.path().join(name)
+    } else {
+        folder.path().join("blobs/sha256").join(name)
+    };
+    match edit(read(&blob)) {
+        Some(bytes) => std::fs::write(&blob, bytes).expect("written"),
+        None => std::fs::remove_file(&blob).expect("removed"),
+    }
+    folder
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test reads its data")]
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in from.read_dir().expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() { copy(&path, &target) } else { std::fs::write(&target, read(&path)).expect("written") }
+    }
+}
+
+#[test]
+fn the_real_image_is_allowed_and_each_change_of_the_question_denies() {
+    let found = verify(&accepted());
+    assert_eq!(found.code, 0, "{}{}", found.out, found.err);
+    for part in ["allowed", SUBJECT, ISSUER, "2024-03-21T10:34:04Z", "rekor.sigstore.dev"] {
+        assert!(found.out.contains(part), "{part} is not in {}", found.out);
+    }
+    assert!(!found.out.contains('\x1b'), "no colour on a pipe");
+    let replaced = |from: &str, to: &'static str| {
+        accepted().into_iter().map(|argument| if argument == from { to } else { argument }).collect::<Vec<_>>()
+    };
+    let without_type: Vec<_> =
+        accepted().into_iter().filter(|argument| !["--type", "slsaprovenance"].contains(argument)).collect();
+    let table = [
+        (
+            "IdentityMismatch",
+            replaced(SUBJECT, "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1"),
+        ),
+        ("IssuerMismatch", replaced(ISSUER, "https://accounts.google.com")),
+        ("PredicateTypeMismatch", replaced("slsaprovenance", "slsaprovenance1")),
+        ("AttestationOnly", without_type),
+        ("LogEntryInvalid", [accepted(), vec!["--trust-root", "staging"]].concat()),
+    ];
+    for (code, arguments) in table {
+        let found = verify(&arguments);
+        assert_eq!(found.code, 1, "{code}: {}{}", found.out, found.err);
+        assert!(
+            found.out.contains(code) && found.out.contains("wanted:") && found.out.contains("found:"),
+            "{}",
+            found.out
+        );
+    }
+}
+
+#[test]
+fn questions_that_make_no_sense_are_usage_errors() {
+    let identity = ["--certificate-identity", SUBJECT, "--certificate-oidc-issuer", ISSUER];
+    let with_layout = |image: &'static str, more: &[&'static str]| [&[image, "--layout", LAYOUT], more].concat();
+    let table = [
+        ("no identity", with_layout(IMAGE, &[])),
+        ("no issuer", with_layout(IMAGE, &["--certificate-identity", SUBJECT])),
+        ("no subject", with_layout(IMAGE, &["--certificate-oidc-issuer", ISSUER])),
+        ("an upper-case path", with_layout("ghcr.io/Acme/app:1", &identity)),
+        ("a scheme", with_layout("https://ghcr.io/acme/app:1", &identity)),
+        ("a short digest", with_layout("ghcr.io/acme/app@sha256:abc", &identity)),
+        ("an empty reference", with_layout("", &identity)),
+        ("an unknown type", [with_layout(IMAGE, &identity), vec!["--type", "slsa"]].concat()),
+        ("an unknown root", [with_layout(IMAGE, &identity), vec!["--trust-root", "other"]].concat()),
+        ("a key that is not there", with_layout(IMAGE, &["--key", "missing.pub"])),
+        ("a key that is none", with_layout(IMAGE, &["--key", POLICY])),
+        ("a policy beside flags", [with_layout(IMAGE, &identity), vec!["--policy", POLICY]].concat()),
+        ("a layout that is not there", [&[IMAGE, "--layout", "missing"][..], &identity].concat()),
+        ("a layout that is none", [&[IMAGE, "--layout", "src"][..], &identity].concat()),
+        ("an unknown flag", with_layout(IMAGE, &["--insecure"])),
+    ];
+    for (what, arguments) in table {
+        let found = verify(&arguments);
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{what}: {}", found.err);
+        assert!(!found.err.is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn a_policy_file_answers_like_flags_and_one_that_selects_nothing_is_no_success() {
+    assert_eq!(verify(&[IMAGE, "--layout", LAYOUT, "--policy", POLICY]).code, 0);
+    let other = IMAGE.replace("slsa-framework", "other");
+    let found = verify(&[&other, "--layout", LAYOUT, "--policy", POLICY]);
+    assert_eq!(found.code, 1, "{}", found.out);
+    assert!(found.out.contains("Unmatched"), "{}", found.out);
+}
+
+#[test]
+fn json_carries_its_version_and_the_facts() {
+    let found = verify(&[accepted(), vec!["-o", "json"]].concat());
+    let trace: Value = serde_json::from_str(&found.out).expect("JSON");
+    assert_eq!((&trace["schemaVersion"], &trace["decision"]), (&json!(1), &json!("Allow")));
+    let evidence = &trace["images"][0]["verdicts"][0]["authorities"][0]["satisfiedBy"][0];
+    assert_eq!(evidence["signer"]["certificate"]["subject"]["uri"], SUBJECT);
+    assert_eq!(evidence["claim"]["attestation"]["predicateType"], "https://slsa.dev/provenance/v0.2");
+}
+
+#[test]
+fn a_tampered_or_broken_layout_is_never_a_success() {
+    let attestation = "31cc4fb663c8d34e2e6a0bd5f183d576c2811ee286e0998b4c2965e3b35a0d86";
+    let image = "e0a0a765d690a5104331cfbac88ebbbf01736c1f87aaa3cd455c516a5ea586a5";
+    let flip = |mut bytes: Vec<u8>| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        Some(bytes)
+    };
+    for blob in [DSSE, attestation, image] {
+        for (how, folder) in [
+            ("changed", tampered(blob, flip)),
+            ("truncated", tampered(blob, |bytes| Some(bytes[..bytes.len() / 2].to_vec()))),
+            ("emptied", tampered(blob, |_| Some(Vec::new()))),
+            ("removed", tampered(blob, |_| None)),
+            ("padded", tampered(blob, |bytes| Some([bytes, b" ".to_vec()].concat()))),
+        ] {
+            let layout = folder.path().display().to_string();
+            let arguments: Vec<&str> = accepted()
+                .into_iter()
+                .map(|argument| if argument == LAYOUT { layout.as_str() } else { argument })
+                .collect();
+            let found = verify(&arguments);
+            assert!([1, 3].contains(&found.code), "{blob} {how}: {} {}{}", found.code, found.out, found.err);
+            assert!(!found.out.contains("allowed"), "{blob} {how}: {}", found.out);
+        }
+    }
+    for (file, text) in
+        [("index.json", "{"), ("index.json", "[]"), ("index.json", r#"{"manifests":{}}"#), ("oci-layout", "")]
+    {
+        let folder = tampered(file, |_| Some(text.as_bytes().to_vec()));
+        let layout = folder.path().display().to_string();
+        let found = verify(&[IMAGE, "--layout", &layout, "--policy", POLICY]);
+        assert!([1, 2, 3].contains(&found.code), "{file} {text}: {}", found.code);
+        assert!(!found.out.contains("allowed") && !(found.out.clone() + &found.err).is_empty(), "{file} {text}");
+    }
+}
+
+#[test]
+fn a_review_is_answered_as_the_webhook_answers() {
+    let found = review(&admission_review(&pod(IMAGE)).to_string(), &["-o", "json"]);
+    assert_eq!(found.code, 0, "{}{}", found.out, found.err);
+    let answer: Value = serde_json::from_str(&found.out).expect("JSON");
+    assert_eq!(answer["kind"], "AdmissionReview");
+    assert_eq!(answer["apiVersion"], "admission.k8s.io/v1");
+    assert_eq!((&answer["response"]["uid"], &answer["response"]["allowed"]), (&json!("uid-1"), &json!(true)));
+
+    let unmatched = pod("ghcr.io/other/image:1");
+    let found = review(&admission_review(&unmatched).to_string(), &["-o", "json"]);
+    let answer: Value = serde_json::from_str(&found.out).expect("JSON");
+    assert_eq!((found.code, &answer["response"]["allowed"]), (1, &json!(false)));
+    assert_eq!(answer["response"]["status"]["code"], 403);
+    assert!(answer["response"]["status"]["message"].as_str().expect("a message").contains("Unmatched"));
+
+    let mut dry_run = admission_review(&pod(IMAGE));
+    dry_run["request"]["dryRun"] = json!(true);
+    let found = review(&dry_run.to_string(), &["-o", "json"]);
+    let answer: Value = serde_json::from_str(&found.out).expect("JSON");
+    assert!(answer["response"]["warnings"][0].as_str().expect("the trace on allow").contains("Pass"), "{answer}");
+}
+
+#[test]
+fn bad_reviews_and_objects_are_denied_with_a_reason() {
+    let with = |pointer: &str, value: Value| {
+        let mut review = admission_review(&pod(IMAGE));
+        *review.pointer_mut(pointer).expect("a field") = value;
+        review
+    };
+    let table = [
+        ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"})),
+        ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": null})),
+        ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "request": {}})),
+        ("Undecodable", with("/request/uid", json!(""))),
+        ("Undecodable", with("/request/kind", json!("Pod"))),
+        ("ObjectKindMismatch", with("/request/kind/kind", json!("PodTemplate"))),
+        ("UnknownKind", with("/request/kind/kind", json!("Widget"))),
+        ("UnexpectedOperation", with("/request/operation", json!("DELETE"))),
+        ("ObjectKindMismatch", with("/request/object", json!(null))),
+        ("ObjectKindMismatch", with("/request/object", json!({}))),
+        ("NoImages", with("/request/object/spec", json!({"containers": []}))),
+        ("NoImages", with("/request/object/spec", json!({}))),
+        ("MalformedObject", with("/request/object/spec/containers", json!("x"))),
+        ("MissingImage", with("/request/object/spec/containers", json!([{"name": "c"}]))),
+        ("InvalidReference", with("/request/object/spec/containers", json!([{"image": "ghcr.io/a/b:1\n"}]))),
+    ];
+    for (code, review_object) in table {
+        for unmatched in ["Allow", "Deny"] {
+            let found = review(&review_object.to_string(), &["-o", "json", "--unmatched", unmatched]);
+            let answer: Value =
+                serde_json::from_str(&found.out).unwrap_or_else(|_| panic!("{code}: {}{}", found.out, found.err));
+            assert_eq!((found.code, &answer["response"]["allowed"]), (1, &json!(false)), "{code}: {answer}");
+            let message = answer["response"]["status"]["message"].as_str().expect("a message");
+            assert!(message.contains(code), "{code}: {message}");
+        }
+    }
+}
+
+#[test]
+fn unreadable_input_is_a_usage_error() {
+    let whole = admission_review(&pod(IMAGE)).to_string();
+    let truncated = &whole[..whole.len() / 2];
+    for (what, text) in [
+        ("truncated JSON", truncated),
+        ("nothing", ""),
+        ("no object", "just text"),
+        ("an object without apiVersion", "kind: Pod\n"),
+        ("only objects without images", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"),
+        ("broken YAML", "a: [\n"),
+        ("a key twice", "apiVersion: v1\nkind: Pod\nkind: ConfigMap\n"),
+    ] {
+        let found = review(text, &["--unmatched", "Allow"]);
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{what}: {}", found.err);
+        assert!(!found.err.is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn a_policy_that_does_not_parse_judges_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = String::from_utf8(read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(POLICY))).expect("text");
+    let pod = pod(IMAGE).to_string();
+    for (what, text) in [
+        ("an unknown field", good.replace("  images:", "  exclud: []\n  images:")),
+        ("another kind", good.replace("kind: ClusterSignaturePolicy", "kind: ClusterSignaturePolicie")),
+        ("a document that is no policy", format!("{good}\n---\napiVersion: v1\nkind: Pod\n")),
+        ("truncated", good[..good.len() / 2].to_owned()),
+        ("the same name twice", format!("{good}\n---\n{good}")),
+        ("nothing", String::new()),
+    ] {
+        let path = folder.path().join("policy.yaml");
+        std::fs::write(&path, text).expect("written");
+        let path = path.display().to_string();
+        for policies in [path.as_str(), folder.path().to_str().expect("text")] {
+            let found = countersign(&["review", "-f", "-", "--policies", policies, "--layout", LAYOUT], &pod);
+            assert_eq!((found.code, found.out.as_str()), (2, ""), "{what}: {}", found.err);
+        }
+        assert_eq!(verify(&[IMAGE, "--layout", LAYOUT, "--policy", &path]).code, 2, "{what}");
+    }
+}
+
+#[test]
+fn denied_wins_over_undecided() {
+    let missing =
+        pod("ghcr.io/slsa-framework/absent@sha256:0000000000000000000000000000000000000000000000000000000000000000");
+    let unmatched = pod("ghcr.io/other/image:1");
+    assert_eq!(review(&missing.to_string(), &[]).code, 3);
+    assert_eq!(review(&format!("{missing}\n{unmatched}"), &[]).code, 1);
+    assert_eq!(review(&format!("{missing}\n{}", pod(IMAGE)), &[]).code, 3);
+}
