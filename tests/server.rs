@@ -126,7 +126,7 @@ async fn nonsense_is_denied_or_refused_and_never_allowed() {
     with_server(8, async |server| {
         server.cluster.ready.store(true, Ordering::Relaxed);
         let truncated = review()[..80].to_owned();
-        for body in ["".to_owned(), "{}".to_owned(), "null".to_owned(), "[".repeat(100_000), truncated] {
+        for body in [String::new(), "{}".to_owned(), "null".to_owned(), "[".repeat(100_000), truncated] {
             let (status, answer) = server.post(body).await;
             assert_eq!((status, &answer["response"]["allowed"]), (200, &json!(false)), "{answer}");
         }
