@@ -3,6 +3,7 @@
 //! Signatures are cosign's simple signing by keys made here; keyless evidence is tested beside `verify` and in the examples.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a fake that cannot be set up fails its test")]
+#![expect(clippy::similar_names, reason = "`signer` and `signed` are the field's words")]
 
 #[path = "support/registry.rs"]
 mod support;
@@ -66,8 +67,14 @@ fn image(layer: &str) -> Vec<u8> {
     manifest(&[(TAR, layer.as_bytes(), &[])])
 }
 
+/// A child's bytes, its platform as system and architecture, and its annotations.
+type Child<'a> = (&'a [u8], Option<(&'a str, &'a str)>, Value);
+
+/// What is served and what of it is signed, and whether it passes.
+type IndexCase<'a> = (&'a str, &'a [u8], Vec<&'a [u8]>, bool);
+
 /// An index over children, each with its platform and annotations.
-fn index(children: &[(&[u8], Option<(&str, &str)>, Value)]) -> Vec<u8> {
+fn index(children: &[Child<'_>]) -> Vec<u8> {
     let children: Vec<Value> = children
         .iter()
         .map(|(bytes, platform, annotations)| {
@@ -131,7 +138,7 @@ async fn an_index_passes_by_its_own_signature_or_by_that_of_every_child_that_run
     let only_statement = index(&[(&statement, unknown, note)]);
     let empty = index(&[]);
     // What is signed, beside what is served; whether the index passes.
-    let table: Vec<(&str, &[u8], Vec<&[u8]>, bool)> = vec![
+    let table: Vec<IndexCase<'_>> = vec![
         ("nothing signed", &pair, vec![], false),
         ("the index", &pair, vec![&pair], true),
         ("both children", &pair, vec![&amd, &arm], true),
