@@ -165,13 +165,54 @@ async fn an_index_passes_by_its_own_signature_or_by_that_of_every_child_that_run
 }
 
 #[tokio::test]
-async fn a_child_that_cannot_be_had_leaves_the_index_open_and_denied() {
+async fn a_child_that_cannot_be_had_helps_nobody() {
     let signer = Signer::new();
     let (amd, arm) = (image("amd"), image("arm"));
     let pair = index(&[(&amd, None, json!({})), (&arm, None, json!({}))]);
-    let registry = start(signer.sign(Content::default().with_tag("1", &pair).with(&amd), &amd)).await;
-    let (decision, _) = asked(&registry, &signer).about(&["app:1"]).await;
-    assert_eq!(decision.outcome(), Answer::Undecided);
+    let content = signer.sign(Content::default().with_tag("1", &pair).with(&amd), &amd);
+    for (status, expected) in [(404, Answer::Deny), (503, Answer::Undecided)] {
+        let (content, missing) = (content.clone(), Digest::of(&arm).to_string());
+        let registry = FakeRegistry::start(move |seen: &Seen| {
+            if seen.path.ends_with(&missing) { respond(status, &[], "no") } else { content.answer(seen) }
+        })
+        .await;
+        let (decision, _) = asked(&registry, &signer).about(&["app:1"]).await;
+        assert_eq!(decision.outcome(), expected, "{status}: {}", decision.text());
+    }
+}
+
+/// Roll-out: what a policy that only warns cannot judge is a warning, not an outage.
+#[tokio::test]
+async fn trouble_under_a_policy_that_warns_denies_nothing() {
+    let signer = Signer::new();
+    let warns = |unmatched| {
+        let policy = json!({
+            "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": "p"},
+            "spec": {"action": "Warn", "images": ["**"],
+                "authorities": [{"name": "a", "keys": [{"name": "k", "pem": signer.pem()}]}]},
+        });
+        let policy = Arc::new(Policy::parse(&policy).unwrap());
+        Snapshot::new(TrustRoots::default(), unmatched).with_policies(vec![policy], Vec::new())
+    };
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let flooded = image("flooded");
+    let layers: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let layers: Vec<_> = layers.iter().map(|layer| (SIMPLE_SIGNING, layer.as_bytes(), &[][..])).collect();
+    let tag = format!("sha256-{}.sig", Digest::of(&flooded).hex());
+    let registry = start(Content::default().with_tag("1", &flooded).with_tag(&tag, &manifest(&layers))).await;
+    for (host, code) in [(silent.local_addr().unwrap().to_string(), "Deadline"), (registry.host(), "ContentTooMany")] {
+        let judge = Judge::new(client(options(std::slice::from_ref(&host))), Limits::default());
+        let images = vec![ContainerImage::named("image", &format!("{host}/app:1"))];
+        let request = Request { images, scope: Scope::Anywhere, runs: false };
+        for (unmatched, allowed) in [(Unmatched::Allow, true), (Unmatched::Deny, false)] {
+            let now = "2026-01-01T00:00:00Z".parse().unwrap();
+            let deadline = Instant::now() + Duration::from_millis(300);
+            let verdicts = judge.judge(&request, &warns(unmatched), now, deadline).await;
+            let decision = Decision::new(verdicts, unmatched);
+            assert_eq!(decision.allows(), allowed, "{code}: {}", decision.text());
+            assert!(decision.text().contains(code), "{code}: {}", decision.text());
+        }
+    }
 }
 
 /// CVE-2022-47633: a registry that answers a tag with another image the second time.

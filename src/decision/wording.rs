@@ -143,7 +143,7 @@ fn refused_text(refused: &Refused) -> String {
             "\n  the reference is not one that a kubelet pulls as it stands: {} [InvalidReference]\n  next:   write host/path@sha256:<64 lower-case hexadecimal digits>",
             plain(reason)
         ),
-        Refused::Limit(problem) => format!("\n  {} [{}]", plain(&problem.message), problem.code),
+        Refused::NotJudged(problem) => format!("\n  {} [{}]", plain(&problem.message), problem.code),
     }
 }
 
