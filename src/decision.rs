@@ -48,8 +48,8 @@ pub enum Refused {
         /// What is wrong with it.
         reason: String,
     },
-    /// A limit is exceeded or time ran out.
-    Limit(Problem),
+    /// It was not judged, which is a mistake of ours.
+    NotJudged(Problem),
 }
 
 /// Allow or deny.
@@ -125,7 +125,7 @@ impl Decision {
         let unmatched = if self.unmatched == Unmatched::Deny { Effect::Deny } else { Effect::Allow };
         match &image.finding {
             Finding::Unmatched => unmatched,
-            Finding::Refused(Refused::Limit(problem)) => problem_effect(problem),
+            Finding::Refused(Refused::NotJudged(problem)) => problem_effect(problem),
             Finding::Refused(Refused::Revoked(_) | Refused::InvalidReference { .. }) => Effect::Deny,
             Finding::Judged(verdicts) => {
                 // Warn and Audit policies never count as a match.

@@ -12,12 +12,12 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::decision::{Finding, ImageVerdicts, Refused};
-use crate::image::{ImageReference, ResolvedImage};
+use crate::image::{Digest, ImageReference, ResolvedImage};
 use crate::policy::{
-    ErrorReason, FailReason, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate, namespace_unknown,
-    refused, undecided, unparsable,
+    ErrorReason, FailReason, Outcome, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate,
+    namespace_unknown, refused, through_children, undecided, unparsable,
 };
-use crate::registry::{Discovery, ImageSource, Limits, RegistryError, discover, resolve};
+use crate::registry::{Discovery, ImageSource, Limits, RegistryError, children, discover, resolve};
 use crate::trust::{PublicKey, TrustMaterial};
 use crate::verify::{Gathered, gather};
 use crate::workload::ContainerImage;
@@ -55,7 +55,7 @@ struct Context<'a> {
 /// An image's verdicts without its field: references that occur twice are judged once.
 #[derive(Clone)]
 struct Judged {
-    digest: Option<crate::image::Digest>,
+    digest: Option<Digest>,
     finding: Finding,
 }
 
@@ -92,7 +92,7 @@ impl<S: ImageSource> Judge<S> {
         let verdicts = |image: &ContainerImage| {
             let Judged { digest, finding } = judged.get(image.text()).cloned().unwrap_or_else(|| {
                 let message = "the image was not judged".to_owned();
-                Judged::refused(Refused::Limit(Problem { code: "Internal", message, undecided: true }))
+                Judged::refused(Refused::NotJudged(Problem { code: "Internal", message, undecided: true }))
             });
             ImageVerdicts { field: image.field().to_owned(), text: image.text().to_owned(), digest, finding }
         };
@@ -115,9 +115,8 @@ impl<S: ImageSource> Judge<S> {
         }
         // The one resolution of this request: only its digest goes on.
         let resolved = match within(context.deadline, "resolving", reference, resolve(&self.source, reference)).await {
-            Ok(Ok(resolved)) => resolved,
-            Ok(Err(error)) => return unresolved(&possible, context, &problem(&error)),
-            Err(late) => return Judged::refused(Refused::Limit(late)),
+            Ok(resolved) => resolved,
+            Err(problem) => return unresolved(&possible, context, &problem),
         };
         let digest = Some(resolved.digest().clone());
         if let Some(revoked) = revocations.artifact(resolved.digest()) {
@@ -127,68 +126,106 @@ impl<S: ImageSource> Judge<S> {
         if selected.is_empty() {
             return Judged { digest, finding: Finding::Unmatched };
         }
-        let finding = match self.verdicts(&resolved, &selected, context).await {
-            Ok(verdicts) => Finding::Judged(verdicts),
-            Err(refused) => Finding::Refused(refused),
-        };
-        Judged { digest, finding }
+        Judged { digest, finding: Finding::Judged(self.verdicts(&resolved, &selected, context).await) }
     }
 
     /// The verdicts of the selected policies on a resolved image.
-    async fn verdicts(
-        &self,
-        image: &ResolvedImage,
-        selected: &Selected,
-        context: &Context<'_>,
-    ) -> Result<Vec<Verdict>, Refused> {
+    async fn verdicts(&self, image: &ResolvedImage, selected: &Selected, context: &Context<'_>) -> Vec<Verdict> {
         let mut verdicts = without_evidence(selected, context);
-        let (by_tag, policies): (Vec<_>, Vec<_>) = selected
-            .policies
-            .iter()
-            .map(|policy| (policy, tag_rule(policy, image.reference(), Some(image), context.runs)))
-            .partition(|(_, broken)| broken.is_some());
-        verdicts.extend(by_tag.into_iter().filter_map(|(policy, broken)| Some(refused(policy, broken?))));
-        let policies: Vec<&Arc<Policy>> = policies.into_iter().map(|(policy, _)| policy).collect();
+        let mut policies = Vec::new();
+        for policy in &selected.policies {
+            match tag_rule(policy, image, context.runs) {
+                Some(broken) => verdicts.push(refused(policy, broken)),
+                None => policies.push(Arc::clone(policy)),
+            }
+        }
+        let (mut lacking, mut left) = (Vec::new(), Vec::new());
+        for (policy, verdict) in policies.iter().zip(self.evaluate(image, &policies, context).await) {
+            // Evidence on an index covers what is below it; without it, each child that runs needs its own.
+            if matches!(verdict.outcome(), Outcome::Fail(FailReason::RequirementNotMet)) {
+                lacking.push(Arc::clone(policy));
+                left.push(verdict);
+            } else {
+                verdicts.push(verdict);
+            }
+        }
+        if !lacking.is_empty() {
+            verdicts.extend(self.through_children(image, &lacking, left, context).await);
+        }
+        verdicts
+    }
+
+    /// The verdicts of policies on an image by the evidence that is attached to it, one for each policy.
+    async fn evaluate(&self, image: &ResolvedImage, policies: &[Arc<Policy>], context: &Context<'_>) -> Vec<Verdict> {
         if policies.is_empty() {
-            return Ok(verdicts);
+            return Vec::new();
         }
         let work = discover(&self.source, image, &self.limits);
         let discovery = match within(context.deadline, "looking for signatures of", image.reference(), work).await {
-            Ok(Ok(discovery)) => discovery,
-            Ok(Err(error)) => {
-                let problem = problem(&error);
-                // Too many candidates and exceeded budgets deny whatever a policy says; an unreachable registry is its matter.
-                if !problem.undecided {
-                    return Err(Refused::Limit(problem));
-                }
-                verdicts.extend(policies.iter().map(|policy| undecided(policy, unreachable(&problem))));
-                return Ok(verdicts);
-            }
-            Err(late) => return Err(Refused::Limit(late)),
+            Ok(discovery) => discovery,
+            Err(problem) => return stopped(policies, &problem),
         };
         let problems: Vec<Problem> = discovery.problems.iter().map(|found| problem(&found.error)).collect();
-        let work = verify(discovery, image.clone(), &policies, context.snapshot);
+        let work = verify(discovery, image.clone(), policies, context.snapshot);
         let gathered = match within(context.deadline, "verifying signatures of", image.reference(), work).await {
-            Ok(Some(gathered)) => gathered,
-            Ok(None) => return Err(Refused::Limit(internal("verification ended early"))),
-            Err(late) => return Err(Refused::Limit(late)),
+            Ok(gathered) => gathered,
+            Err(problem) => return stopped(policies, &problem),
         };
-        let roots = context.snapshot.roots();
-        let revocations = context.snapshot.revocations();
-        verdicts.extend(
-            policies.iter().map(|policy| evaluate(policy, &gathered, &problems, roots, revocations, context.now)),
-        );
-        Ok(verdicts)
+        let (roots, revocations) = (context.snapshot.roots(), context.snapshot.revocations());
+        let verdict = |policy: &Arc<Policy>| evaluate(policy, &gathered, &problems, roots, revocations, context.now);
+        policies.iter().map(verdict).collect()
+    }
+
+    /// The verdicts of policies that an image's own evidence leaves unsatisfied: where it is an index, by its children.
+    async fn through_children(
+        &self,
+        image: &ResolvedImage,
+        policies: &[Arc<Policy>],
+        own: Vec<Verdict>,
+        context: &Context<'_>,
+    ) -> Vec<Verdict> {
+        let work = async {
+            match children(&self.source, image).await {
+                Ok(found) => Ok(Some(found)),
+                // What is missing, broken or too much cannot help: the verdict on the index stands, with its reasons.
+                Err(error) if matches!(error, RegistryError::NotFound { .. }) || !error.is_undecided() => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let found = match within(context.deadline, "fetching the children of", image.reference(), work).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return own,
+            Err(problem) => return stopped(policies, &problem),
+        };
+        let runnable = found.iter().filter(|child| !child.is_index() && !child.is_attestation_manifest());
+        let mut work = Vec::new();
+        for child in runnable {
+            work.push(
+                async move { (child.image.digest().clone(), self.evaluate(&child.image, policies, context).await) },
+            );
+        }
+        let by_child: Vec<(Digest, Vec<Verdict>)> = futures::stream::iter(work).buffered(CONCURRENCY).collect().await;
+        let through = |(position, own): (usize, Verdict)| {
+            // `evaluate` answers for every policy; were an answer missing, the children would not speak at all.
+            let of_child = |(digest, verdicts): &(Digest, Vec<Verdict>)| {
+                verdicts.get(position).map(|verdict| (digest.clone(), verdict.clone()))
+            };
+            match by_child.iter().map(of_child).collect() {
+                Some(children) => through_children(own, children),
+                None => own,
+            }
+        };
+        own.into_iter().enumerate().map(through).collect()
     }
 }
 
-/// Verifies off the async threads: a candidate costs a millisecond of arithmetic. None: the work panicked or was cancelled.
+/// Verifies off the async threads: a candidate costs a millisecond of arithmetic.
 async fn verify(
     discovery: Discovery,
     image: ResolvedImage,
-    policies: &[&Arc<Policy>],
+    policies: &[Arc<Policy>],
     snapshot: &Snapshot,
-) -> Option<Gathered> {
+) -> Result<Gathered, Stopped> {
     let mut roots: BTreeMap<String, TrustMaterial> = BTreeMap::new();
     let mut keys: BTreeMap<String, PublicKey> = BTreeMap::new();
     for policy in policies {
@@ -203,7 +240,8 @@ async fn verify(
     }
     let roots: Vec<TrustMaterial> = roots.into_values().collect();
     let keys: Vec<PublicKey> = keys.into_values().collect();
-    tokio::task::spawn_blocking(move || gather(&discovery.candidates, &image, &roots, &keys)).await.ok()
+    let work = move || gather(&discovery.candidates, &image, &roots, &keys);
+    tokio::task::spawn_blocking(work).await.map_err(|error| Stopped::Verification(error.to_string()))
 }
 
 /// The verdicts that need no evidence: of policies that do not parse, and of those whose namespaces cannot be told.
@@ -219,27 +257,29 @@ fn without_evidence(selected: &Selected, context: &Context<'_>) -> Vec<Verdict> 
 /// An image whose manifest could not be had: every policy that may govern it says so.
 fn unresolved(possible: &Selected, context: &Context<'_>, problem: &Problem) -> Judged {
     let mut verdicts = without_evidence(possible, context);
-    verdicts.extend(possible.policies.iter().map(|policy| {
-        if problem.undecided {
-            undecided(policy, unreachable(problem))
-        } else {
-            refused(policy, FailReason::Content(problem.clone()))
-        }
-    }));
+    verdicts.extend(stopped(&possible.policies, problem));
     Judged { digest: None, finding: Finding::Judged(verdicts) }
 }
 
+/// The verdicts of policies whose judgement a problem stopped: an error where it leaves the question open, else a fail.
+fn stopped(policies: &[Arc<Policy>], problem: &Problem) -> Vec<Verdict> {
+    let verdict = |policy: &Arc<Policy>| {
+        if problem.undecided {
+            undecided(policy, ErrorReason::Unreachable(problem.clone()))
+        } else {
+            refused(policy, FailReason::Content(problem.clone()))
+        }
+    };
+    policies.iter().map(verdict).collect()
+}
+
 /// What a policy has against the way an image is named, if anything.
-fn tag_rule(
-    policy: &Policy,
-    reference: &ImageReference,
-    resolved: Option<&ResolvedImage>,
-    runs: bool,
-) -> Option<FailReason> {
+fn tag_rule(policy: &Policy, image: &ResolvedImage, runs: bool) -> Option<FailReason> {
+    let reference = image.reference();
     if reference.digest().is_some() {
         return None;
     }
-    let not_pinned = || FailReason::NotPinned { resolved: resolved.map(|image| reference.with_digest(image.digest())) };
+    let not_pinned = || FailReason::NotPinned { resolved: reference.with_digest(image.digest()) };
     match policy.tags() {
         Tags::Require => Some(not_pinned()),
         Tags::Pin if runs => Some(not_pinned()),
@@ -248,27 +288,39 @@ fn tag_rule(
     }
 }
 
-fn unreachable(problem: &Problem) -> ErrorReason {
-    ErrorReason::Unreachable(problem.clone())
+/// What can end a piece of work before it has a result.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    /// The registry, or what it holds.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The thread that verified.
+    #[error("verification ended early: {0}")]
+    Verification(String),
 }
 
 fn problem(error: &RegistryError) -> Problem {
     Problem { code: error.code(), message: error.to_string(), undecided: error.is_undecided() }
 }
 
-fn internal(message: &str) -> Problem {
-    Problem { code: "Internal", message: message.to_owned(), undecided: true }
-}
-
-async fn within<T>(
+/// Does some work until the deadline, and says what was slow if it passes.
+async fn within<T, E: Into<Stopped>>(
     deadline: Instant,
     doing: &str,
     reference: &ImageReference,
-    work: impl Future<Output = T>,
+    work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Problem> {
-    tokio::time::timeout_at(deadline, work).await.map_err(|_| Problem {
-        code: "Deadline",
-        message: format!("out of time while {doing} {reference}"),
-        undecided: true,
-    })
+    match tokio::time::timeout_at(deadline, work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(match error.into() {
+            Stopped::Registry(error) => problem(&error),
+            error @ Stopped::Verification(_) => {
+                Problem { code: "Internal", message: error.to_string(), undecided: true }
+            }
+        }),
+        Err(_) => {
+            let message = format!("out of time while {doing} {reference}");
+            Err(Problem { code: "Deadline", message, undecided: true })
+        }
+    }
 }

@@ -174,6 +174,11 @@ impl<'s> Sandbox<'s> {
         Self::create(self.stack, &namespace, &json!({INSTANCE_LABEL: instance}))
     }
 
+    /// Another namespace that the main instance judges, with these labels.
+    pub fn labelled(&self, suffix: &str, labels: &Value) -> Result<Self> {
+        Self::create(self.stack, &format!("{}-{suffix}", self.namespace), labels)
+    }
+
     fn create(stack: &'s Stack, namespace: &str, labels: &Value) -> Result<Self> {
         let object =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}});

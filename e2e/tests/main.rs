@@ -26,7 +26,7 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use countersign_e2e::process::indent;
 use countersign_e2e::stack::{Sandbox, Stack};
 
@@ -91,11 +91,15 @@ fn main() -> ExitCode {
         }
     };
     println!("etcd, kube-apiserver and four registries are up ({:.1} s)", start.elapsed().as_secs_f64());
-    let mut failed = Vec::new();
+    let (mut failed, mut broken) = (Vec::new(), false);
     for (name, namespace, run) in &cases {
         let start = Instant::now();
         let result = match run {
-            Run::Admission(case) => Sandbox::new(&stack, namespace).and_then(|sandbox| case(&sandbox)),
+            Run::Admission(_) if broken => Err(anyhow!("countersign did not start, see above")),
+            Run::Admission(case) => stack.countersign().and_then(|_| {
+                let sandbox = Sandbox::new(&stack, namespace)?;
+                case(&sandbox)
+            }),
             Run::Stack(case) => case(&stack),
         };
         let seconds = start.elapsed().as_secs_f64();
@@ -106,6 +110,7 @@ fn main() -> ExitCode {
                 if let Some(log) = stack.countersign_log() {
                     println!("{log}");
                 }
+                broken |= matches!(run, Run::Admission(_)) && stack.countersign().is_err();
                 failed.push(name);
             }
         }

@@ -13,6 +13,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a policy that its schema forbids is not stored", Run::Admission(forbidden_by_schema)),
     ("a changed policy takes effect", Run::Admission(changed)),
     ("a policy binds only its namespaces and its images", Run::Admission(selection)),
+    ("a policy may select namespaces by label, also one that has just been made", Run::Admission(labels)),
     ("a policy that warns admits with a warning", Run::Admission(warning)),
     ("an image that no policy selects is denied under --unmatched Deny", Run::Admission(unmatched)),
 ];
@@ -75,6 +76,26 @@ fn selection(sandbox: &Sandbox<'_>) -> Result<()> {
     sandbox.accepts(&pod("other-host", &other_host.reference()))?;
     let elsewhere = Sandbox::new(stack, "policies-another-namespace")?;
     elsewhere.accepts(&pod("governed", &image.reference()))?;
+    Ok(())
+}
+
+fn labels(sandbox: &Sandbox<'_>) -> Result<()> {
+    let stack = sandbox.stack();
+    let image = stack.with_referrers.push_minimal(&sandbox.path("app"), &sandbox.path("any"))?;
+    let object = pod("app", &image.reference());
+    let team = json!({"team": sandbox.path("team").replace('/', ".")});
+    let mut policy =
+        sandbox.policy(&[sandbox.pattern(&stack.with_referrers)], &signed_by(&[("k", &stack.key.public_pem)]));
+    spec(&mut policy)?.insert("match".to_owned(), json!({"namespaceSelector": {"matchLabels": team}}));
+    let governed = sandbox.labelled("governed", &team)?;
+    let policy = governed.apply_policy(&policy, true)?;
+    governed.rejects(&object, &[policy.name(), "[NoSignature]"])?;
+    sandbox.accepts(&object)?;
+    // A Pod that follows its namespace at once is judged by its labels, and not refused because they are not known yet.
+    for turn in 0..5 {
+        sandbox.labelled(&format!("new-{turn}"), &team)?.rejects(&object, &[policy.name(), "[NoSignature]"])?;
+        sandbox.labelled(&format!("other-{turn}"), &json!({}))?.accepts(&object)?;
+    }
     Ok(())
 }
 

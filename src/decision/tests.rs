@@ -45,7 +45,7 @@ fn image(finding: Finding) -> ImageVerdicts {
 }
 
 fn limit(undecided: bool) -> Finding {
-    Finding::Refused(Refused::Limit(Problem { code: "Deadline", message: "out of time".into(), undecided }))
+    Finding::Refused(Refused::NotJudged(Problem { code: "Deadline", message: "out of time".into(), undecided }))
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Decision {
             Finding::Refused(Refused::InvalidReference { reason }) => {
                 (Some("InvalidReference"), Some(reason.clone()), Vec::new())
             }
-            Finding::Refused(Refused::Limit(problem)) => {
+            Finding::Refused(Refused::NotJudged(problem)) => {
                 (Some(problem.code), Some(problem.message.clone()), Vec::new())
             }
             Finding::Judged(verdicts) => (None, None, verdicts.iter().map(verdict_trace).collect()),

@@ -143,7 +143,7 @@ fn refused_text(refused: &Refused) -> String {
             "\n  the reference is not one that a kubelet pulls as it stands: {} [InvalidReference]\n  next:   write host/path@sha256:<64 lower-case hexadecimal digits>",
             plain(reason)
         ),
-        Refused::Limit(problem) => format!("\n  {} [{}]", plain(&problem.message), problem.code),
+        Refused::NotJudged(problem) => format!("\n  {} [{}]", plain(&problem.message), problem.code),
     }
 }
 
@@ -219,8 +219,7 @@ fn next(verdict: &Verdict) -> String {
             _ => "sign this digest anew, and push the signature beside the image".to_owned(),
         },
         Outcome::Fail(FailReason::InvalidReference { .. }) => "correct the reference".to_owned(),
-        Outcome::Fail(FailReason::NotPinned { resolved: Some(pinned) }) => format!("write {pinned}"),
-        Outcome::Fail(FailReason::NotPinned { resolved: None }) => "name the image by its digest".to_owned(),
+        Outcome::Fail(FailReason::NotPinned { resolved }) => format!("write {resolved}"),
         Outcome::Fail(FailReason::ShortName) => "write the registry's host in front".to_owned(),
         Outcome::Fail(FailReason::Content(_)) => {
             "push the image and its signatures again, within the limits".to_owned()

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{Action, Authority, Identity, InvalidPolicy, Policy, PolicyName, Signers};
 use crate::evidence::Origin;
+use crate::image::Digest;
 use crate::revocation::Revocations;
 use crate::trust::{GITHUB, TrustRoots};
 use crate::verify::{Claim, Evidence, Gathered, Refusal, Signer, TimeSource};
@@ -49,8 +50,8 @@ pub enum FailReason {
     },
     /// A tag where the policy wants a digest.
     NotPinned {
-        /// The digest that the tag has now, if it was resolved.
-        resolved: Option<String>,
+        /// The reference with the digest that the tag has now.
+        resolved: String,
     },
     /// A short name where the policy allows tags: nodes may expand it to another registry.
     ShortName,
@@ -207,6 +208,31 @@ pub fn evaluate(
         Outcome::Fail(FailReason::RequirementNotMet)
     };
     Verdict { policy: policy.name.clone(), action: policy.action, outcome, authorities }
+}
+
+/// The verdict on an index that has no sufficient evidence of its own, from the verdicts on its runnable children: it passes if
+/// each of them does, and if there is one. A child that could not be judged leaves the index open.
+pub fn through_children(own: Verdict, children: Vec<(Digest, Verdict)>) -> Verdict {
+    if children.is_empty() || children.iter().any(|(_, verdict)| verdict.policy != own.policy) {
+        return own;
+    }
+    let Verdict { policy, action, outcome, mut authorities } = own;
+    let mut outcome = if children.iter().all(|(_, verdict)| verdict.passes()) { Outcome::Pass } else { outcome };
+    for (digest, child) in children {
+        if let Outcome::Error(_) = child.outcome {
+            outcome = child.outcome;
+        }
+        for (trace, found) in authorities.iter_mut().zip(child.authorities) {
+            trace.satisfied_by.extend(found.satisfied_by);
+            trace.near_misses.extend(
+                found
+                    .near_misses
+                    .into_iter()
+                    .map(|miss| NearMiss { found: format!("for {digest} in the index: {}", miss.found), ..miss }),
+            );
+        }
+    }
+    Verdict { policy, action, outcome, authorities }
 }
 
 fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, now: Timestamp) -> AuthorityTrace {

@@ -18,7 +18,7 @@ use crate::trust::PublicKey;
 pub use crate::api::{Action, Tags};
 pub use evaluate::{
     AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Problem, Verdict, evaluate, namespace_unknown, refused,
-    undecided, unparsable,
+    through_children, undecided, unparsable,
 };
 pub use matcher::{MatcherError, NameGlob, StringMatcher};
 pub use parse::PolicyError;

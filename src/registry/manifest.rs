@@ -150,6 +150,9 @@ pub fn index_entries(bytes: &[u8], cap: usize) -> Result<Vec<Descriptor>, Regist
     entries.into_iter().map(|entry| entry.parse("image index")).collect()
 }
 
+/// Media type of the statements in `BuildKit`'s attestation manifests.
+const IN_TOTO: &str = "application/vnd.in-toto+json";
+
 /// What a manifest says of itself and of the manifest it refers to; its layers if they are asked for.
 #[derive(Debug)]
 pub(super) struct ManifestParts {
@@ -171,6 +174,11 @@ impl ManifestParts {
             subject: document.subject.map(|subject| subject.parse("manifest")).transpose()?,
             layers: document.layers.unwrap_or_default(),
         })
+    }
+
+    /// Whether every layer is an in-toto statement, and there is one: nothing that a runtime could unpack and run.
+    pub(super) fn holds_only_statements(&self) -> bool {
+        !self.layers.is_empty() && self.layers.iter().all(|layer| layer.media_type == IN_TOTO)
     }
 
     /// The layers whose media type is wanted. A layer of another type may carry a digest that we could not read.

@@ -10,7 +10,7 @@ use futures::future::join_all;
 
 use super::json::malformed;
 use super::limits::{CHILDREN, CONCURRENCY, INDEX_DEPTH, MANIFEST_BYTES};
-use super::manifest::{index_entries, is_index, known_media_type};
+use super::manifest::{ManifestParts, index_entries, is_index, known_media_type};
 use super::{Descriptor, ImageSource, ManifestSelector, Platform, RegistryError};
 use crate::image::{ImageReference, ResolvedImage};
 
@@ -46,6 +46,16 @@ impl ChildImage {
     /// Whether this is an index itself; its own children follow it in the list.
     pub fn is_index(&self) -> bool {
         is_index(self.image.media_type())
+    }
+
+    /// Whether this is an attestation that `BuildKit` keeps beside the images, and nothing that runs: it says so, it is for no
+    /// platform, and all its layers are statements. A child that lacks any of the three is taken to run.
+    pub fn is_attestation_manifest(&self) -> bool {
+        const TYPE: &str = "vnd.docker.reference.type";
+        let unknown = |platform: &Platform| platform.os == "unknown" && platform.architecture == "unknown";
+        self.annotations.get(TYPE).is_some_and(|kind| kind == "attestation-manifest")
+            && self.platform.as_ref().is_some_and(unknown)
+            && ManifestParts::parse(self.image.manifest()).is_ok_and(|parts| parts.holds_only_statements())
     }
 }
 

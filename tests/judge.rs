@@ -1,0 +1,329 @@
+//! The judge over a registry in this process: order of the steps, indexes, tags that move, time that runs out.
+//!
+//! Signatures are cosign's simple signing by keys made here; keyless evidence is tested beside `verify` and in the examples.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a fake that cannot be set up fails its test")]
+#![expect(clippy::similar_names, reason = "`signer` and `signed` are the field's words")]
+
+#[path = "support/registry.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use countersign::decision::{Answer, Decision, ImageVerdicts};
+use countersign::image::Digest;
+use countersign::judge::{Judge, Request};
+use countersign::policy::{Policy, Scope, Snapshot, Unmatched};
+use countersign::registry::Limits;
+use countersign::trust::TrustRoots;
+use countersign::workload::ContainerImage;
+use serde_json::{Value, json};
+use sigstore_crypto::KeyPair;
+use support::{Content, FakeRegistry, OCI_INDEX, OCI_MANIFEST, Seen, client, manifest, options, respond};
+use tokio::time::Instant;
+
+const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+const TAR: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const IN_TOTO: &str = "application/vnd.in-toto+json";
+
+struct Signer(KeyPair);
+
+impl Signer {
+    fn new() -> Self {
+        Self(KeyPair::generate_ecdsa_p256().unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.public_key_der().unwrap().to_pem()
+    }
+
+    /// Adds a signature of a manifest under cosign's tag.
+    fn sign(&self, content: Content, signed: &[u8]) -> Content {
+        let digest = Digest::of(signed);
+        let payload = json!({"critical": {"identity": {"docker-reference": ""},
+            "image": {"docker-manifest-digest": digest.to_string()}, "type": "cosign container image signature"},
+            "optional": null})
+        .to_string();
+        let signature = self.0.sign(payload.as_bytes()).unwrap();
+        let signature = base64::engine::general_purpose::STANDARD.encode(signature.as_bytes());
+        let layer =
+            manifest(&[(SIMPLE_SIGNING, payload.as_bytes(), &[("dev.cosignproject.cosign/signature", &signature)])]);
+        content.with(payload.as_bytes()).with_tag(&format!("sha256-{}.sig", digest.hex()), &layer)
+    }
+}
+
+fn policy(pem: &str, tags: &str) -> Arc<Policy> {
+    let policy = json!({
+        "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": "p"},
+        "spec": {"images": ["**"], "tags": tags, "authorities": [{"name": "a", "keys": [{"name": "k", "pem": pem}]}]},
+    });
+    Arc::new(Policy::parse(&policy).unwrap())
+}
+
+fn image(layer: &str) -> Vec<u8> {
+    manifest(&[(TAR, layer.as_bytes(), &[])])
+}
+
+/// A child's bytes, its platform as system and architecture, and its annotations.
+type Child<'a> = (&'a [u8], Option<(&'a str, &'a str)>, Value);
+
+/// What is served and what of it is signed, and whether it passes.
+type IndexCase<'a> = (&'a str, &'a [u8], Vec<&'a [u8]>, bool);
+
+/// An index over children, each with its platform and annotations.
+fn index(children: &[Child<'_>]) -> Vec<u8> {
+    let children: Vec<Value> = children
+        .iter()
+        .map(|(bytes, platform, annotations)| {
+            let mut entry = json!({"mediaType": OCI_MANIFEST, "digest": Digest::of(bytes).to_string(),
+                "size": bytes.len(), "annotations": annotations});
+            if let Some((os, architecture)) = platform {
+                entry["platform"] = json!({"os": os, "architecture": architecture});
+            }
+            entry
+        })
+        .collect();
+    json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}).to_string().into_bytes()
+}
+
+struct Asked<'a> {
+    registry: &'a FakeRegistry,
+    policy: Arc<Policy>,
+    runs: bool,
+    time: Duration,
+}
+
+impl Asked<'_> {
+    async fn about(&self, tails: &[&str]) -> (Decision, Vec<ImageVerdicts>) {
+        let judge = Judge::new(client(options(&[self.registry.host()])), Limits::default());
+        let snapshot = Snapshot::new(TrustRoots::default(), Unmatched::Deny)
+            .with_policies(vec![Arc::clone(&self.policy)], Vec::new());
+        let images = tails
+            .iter()
+            .map(|tail| ContainerImage::named("image", &format!("{}/{tail}", self.registry.host())))
+            .collect();
+        let request = Request { images, scope: Scope::Anywhere, runs: self.runs };
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let verdicts = judge.judge(&request, &snapshot, now, Instant::now() + self.time).await;
+        (Decision::new(verdicts.clone(), Unmatched::Deny), verdicts)
+    }
+}
+
+async fn start(content: Content) -> FakeRegistry {
+    FakeRegistry::start(move |seen: &Seen| content.answer(seen)).await
+}
+
+fn asked<'a>(registry: &'a FakeRegistry, signer: &Signer) -> Asked<'a> {
+    Asked { registry, policy: policy(&signer.pem(), "Pin"), runs: false, time: Duration::from_secs(20) }
+}
+
+#[tokio::test]
+async fn an_index_passes_by_its_own_signature_or_by_that_of_every_child_that_runs() {
+    let signer = Signer::new();
+    let (amd, arm) = (image("amd"), image("arm"));
+    let statement = manifest(&[(IN_TOTO, b"statement", &[])]);
+    let pretender = manifest(&[(TAR, b"runs all the same", &[])]);
+    let note = json!({"vnd.docker.reference.type": "attestation-manifest"});
+    let amd_entry = || (amd.as_slice(), Some(("linux", "amd64")), json!({}));
+    let unknown = Some(("unknown", "unknown"));
+    let pair = index(&[amd_entry(), (&arm, Some(("linux", "arm64")), json!({}))]);
+    let with_statement = index(&[amd_entry(), (&statement, unknown, note.clone())]);
+    let no_note = index(&[amd_entry(), (&statement, unknown, json!({}))]);
+    let with_platform = index(&[amd_entry(), (&statement, Some(("linux", "arm64")), note.clone())]);
+    let without_platform = index(&[amd_entry(), (&statement, None, note.clone())]);
+    let with_pretender = index(&[amd_entry(), (&pretender, unknown, note.clone())]);
+    let only_statement = index(&[(&statement, unknown, note)]);
+    let empty = index(&[]);
+    // What is signed, beside what is served; whether the index passes.
+    let table: Vec<IndexCase<'_>> = vec![
+        ("nothing signed", &pair, vec![], false),
+        ("the index", &pair, vec![&pair], true),
+        ("both children", &pair, vec![&amd, &arm], true),
+        ("one child of two", &pair, vec![&amd], false),
+        ("the other child of two", &pair, vec![&arm], false),
+        ("an attestation manifest does not run", &with_statement, vec![&amd], true),
+        ("one without the annotation may", &no_note, vec![&amd], false),
+        ("one with a platform may", &with_platform, vec![&amd], false),
+        ("one without a platform may", &without_platform, vec![&amd], false),
+        ("one with a file system may", &with_pretender, vec![&amd], false),
+        ("an index that runs nothing", &only_statement, vec![], false),
+        ("an index of nothing", &empty, vec![], false),
+    ];
+    for (what, served, signed, expected) in table {
+        let all = [amd.as_slice(), &arm, &statement, &pretender];
+        let content = all.iter().fold(Content::default().with_tag("1", served), |content, bytes| content.with(bytes));
+        let content = signed.iter().fold(content, |content, bytes| signer.sign(content, bytes));
+        let registry = start(content).await;
+        let (decision, verdicts) = asked(&registry, &signer).about(&["app:1"]).await;
+        assert_eq!(decision.allows(), expected, "{what}: {verdicts:?}");
+        let (decision, _) = asked(&registry, &Signer::new()).about(&["app:1"]).await;
+        assert!(!decision.allows(), "{what}, by another key");
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_cannot_be_had_helps_nobody() {
+    let signer = Signer::new();
+    let (amd, arm) = (image("amd"), image("arm"));
+    let pair = index(&[(&amd, None, json!({})), (&arm, None, json!({}))]);
+    let content = signer.sign(Content::default().with_tag("1", &pair).with(&amd), &amd);
+    for (status, expected) in [(404, Answer::Deny), (503, Answer::Undecided)] {
+        let (content, missing) = (content.clone(), Digest::of(&arm).to_string());
+        let registry = FakeRegistry::start(move |seen: &Seen| {
+            if seen.path.ends_with(&missing) { respond(status, &[], "no") } else { content.answer(seen) }
+        })
+        .await;
+        let (decision, _) = asked(&registry, &signer).about(&["app:1"]).await;
+        assert_eq!(decision.outcome(), expected, "{status}: {}", decision.text());
+    }
+}
+
+/// Roll-out: what a policy that only warns cannot judge is a warning, not an outage.
+#[tokio::test]
+async fn trouble_under_a_policy_that_warns_denies_nothing() {
+    let signer = Signer::new();
+    let warns = |unmatched| {
+        let policy = json!({
+            "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": "p"},
+            "spec": {"action": "Warn", "images": ["**"],
+                "authorities": [{"name": "a", "keys": [{"name": "k", "pem": signer.pem()}]}]},
+        });
+        let policy = Arc::new(Policy::parse(&policy).unwrap());
+        Snapshot::new(TrustRoots::default(), unmatched).with_policies(vec![policy], Vec::new())
+    };
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let flooded = image("flooded");
+    let layers: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let layers: Vec<_> = layers.iter().map(|layer| (SIMPLE_SIGNING, layer.as_bytes(), &[][..])).collect();
+    let tag = format!("sha256-{}.sig", Digest::of(&flooded).hex());
+    let registry = start(Content::default().with_tag("1", &flooded).with_tag(&tag, &manifest(&layers))).await;
+    for (host, code) in [(silent.local_addr().unwrap().to_string(), "Deadline"), (registry.host(), "ContentTooMany")] {
+        let judge = Judge::new(client(options(std::slice::from_ref(&host))), Limits::default());
+        let images = vec![ContainerImage::named("image", &format!("{host}/app:1"))];
+        let request = Request { images, scope: Scope::Anywhere, runs: false };
+        for (unmatched, allowed) in [(Unmatched::Allow, true), (Unmatched::Deny, false)] {
+            let now = "2026-01-01T00:00:00Z".parse().unwrap();
+            let deadline = Instant::now() + Duration::from_millis(300);
+            let verdicts = judge.judge(&request, &warns(unmatched), now, deadline).await;
+            let decision = Decision::new(verdicts, unmatched);
+            assert_eq!(decision.allows(), allowed, "{code}: {}", decision.text());
+            assert!(decision.text().contains(code), "{code}: {}", decision.text());
+        }
+    }
+}
+
+/// CVE-2022-47633: a registry that answers a tag with another image the second time.
+#[tokio::test]
+async fn a_tag_is_resolved_once_and_only_its_digest_goes_on() {
+    let signer = Signer::new();
+    let (signed, unsigned) = (image("signed"), image("unsigned"));
+    let content = signer.sign(Content::default().with(&signed).with(&unsigned), &signed);
+    for (first, second, expected) in [(&signed, &unsigned, true), (&unsigned, &signed, false)] {
+        let (first, second) = (first.clone(), second.clone());
+        let asked_before = Arc::new(AtomicUsize::new(0));
+        let (count, content, answer) = (Arc::clone(&asked_before), content.clone(), [first.clone(), second]);
+        let registry = FakeRegistry::start(move |seen: &Seen| {
+            if seen.path.ends_with("/manifests/1") {
+                let turn = count.fetch_add(1, Ordering::SeqCst).min(1);
+                return respond(200, &[], answer[turn].clone());
+            }
+            content.answer(seen)
+        })
+        .await;
+        // The same image three times, as in a Pod with three containers.
+        let (decision, verdicts) = asked(&registry, &signer).about(&["app:1", "app:1", "app:1"]).await;
+        assert_eq!(decision.allows(), expected);
+        assert_eq!(asked_before.load(Ordering::SeqCst), 1);
+        assert!(verdicts.iter().all(|image| image.digest == Some(Digest::of(&first))), "{verdicts:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_way_an_image_is_named_matters_where_the_policy_says_so() {
+    let signer = Signer::new();
+    let signed = image("signed");
+    let registry = start(signer.sign(Content::default().with_tag("1", &signed), &signed)).await;
+    let by_digest = format!("app@{}", Digest::of(&signed));
+    let both = format!("app:other@{}", Digest::of(&signed));
+    let table = [
+        ("Pin", true, "app:1", Some("NotPinned")),
+        ("Pin", true, by_digest.as_str(), None),
+        ("Pin", true, both.as_str(), None),
+        ("Pin", false, "app:1", None),
+        ("Require", false, "app:1", Some("NotPinned")),
+        ("Require", false, by_digest.as_str(), None),
+        ("Allow", true, "app:1", None),
+    ];
+    for (tags, runs, tail, code) in table {
+        let asked = Asked { policy: policy(&signer.pem(), tags), runs, ..asked(&registry, &signer) };
+        let (decision, _) = asked.about(&[tail]).await;
+        let message = decision.text();
+        assert_eq!(decision.allows(), code.is_none(), "{tags} {runs} {tail}: {message}");
+        if let Some(code) = code {
+            let pinned = format!("write {}/app:1@{}", registry.host(), Digest::of(&signed));
+            assert!(message.contains(code) && message.contains(&pinned), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_done_in_time_is_denied_and_says_what_was_slow() {
+    let signer = Signer::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let judge = Judge::new(client(options(std::slice::from_ref(&host))), Limits::default());
+    let snapshot = Snapshot::new(TrustRoots::default(), Unmatched::Allow)
+        .with_policies(vec![policy(&signer.pem(), "Allow")], Vec::new());
+    let images = vec![ContainerImage::named("image", &format!("{host}/app:1"))];
+    let request = Request { images, scope: Scope::Anywhere, runs: true };
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    let verdicts = judge.judge(&request, &snapshot, now, Instant::now() + Duration::from_millis(200)).await;
+    let decision = Decision::new(verdicts, Unmatched::Allow);
+    assert_eq!(decision.outcome(), Answer::Undecided);
+    let text = decision.text();
+    assert!(text.contains("[Deadline]") && text.contains(&format!("resolving {host}/app:1")), "{text}");
+}
+
+#[tokio::test]
+async fn a_failing_registry_is_an_open_question_and_a_bad_neighbour_is_not() {
+    let signer = Signer::new();
+    let signed = image("signed");
+    let content = signer.sign(Content::default().with_tag("1", &signed), &signed);
+    for (broken, expected) in [
+        // The image itself.
+        ("/manifests/1", Answer::Undecided),
+        // The signatures.
+        (".sig", Answer::Undecided),
+        // A place where other signatures might be: the one that is there counts.
+        (".att", Answer::Allow),
+        ("/referrers/", Answer::Allow),
+    ] {
+        let content = content.clone();
+        let registry = FakeRegistry::start(move |seen: &Seen| {
+            if seen.path.contains(broken) { respond(503, &[], "down") } else { content.answer(seen) }
+        })
+        .await;
+        let (decision, _) = asked(&registry, &signer).about(&["app:1"]).await;
+        assert_eq!(decision.outcome(), expected, "{broken}: {}", decision.text());
+        let (decision, _) = asked(&registry, &Signer::new()).about(&["app:1"]).await;
+        assert_eq!(decision.outcome(), Answer::Undecided, "{broken}, by another key: {}", decision.text());
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_nothing_governs_is_not_asked_for() {
+    let signer = Signer::new();
+    let registry = start(Content::default()).await;
+    let policy = json!({
+        "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": "p"},
+        "spec": {"images": ["ghcr.io/**"], "authorities": [{"name": "a", "keys": [{"name": "k", "pem": signer.pem()}]}]},
+    });
+    let asked = Asked { policy: Arc::new(Policy::parse(&policy).unwrap()), ..asked(&registry, &signer) };
+    let (decision, _) = asked.about(&["app:1"]).await;
+    assert_eq!(decision.outcome(), Answer::Deny);
+    assert!(decision.text().contains("[Unmatched]"));
+    assert!(registry.seen().is_empty());
+}
