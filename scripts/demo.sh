@@ -34,7 +34,7 @@ show 1 "An attestation about the image is no signature of it: denied" \
   verify "$image" --layout "$layout" --certificate-identity "$builder" --certificate-oidc-issuer "$issuer"
 show 0 "A Pod under a policy: allowed" \
   review -f policies/examples/slsa-provenance/allow.yaml --policies policies/examples/slsa-provenance/policy.yaml --layout "$layout"
-show 1 "The same Pod, but its image carries no signature: denied" \
+show 1 "A Pod whose image carries no signature: denied" \
   review -f policies/examples/unsigned-image/deny.yaml --policies policies/examples/unsigned-image/policy.yaml --layout policies/examples/unsigned-image/image
 echo
 if [ "$failed" -eq 0 ]; then echo "All verdicts are the expected ones."; else echo "A verdict is not the expected one."; fi

@@ -27,6 +27,14 @@ pub struct ImageVerdicts {
     pub finding: Finding,
 }
 
+impl ImageVerdicts {
+    /// Whether a policy that enforces governs it; those that warn or audit never count as a match.
+    fn is_matched(&self) -> bool {
+        matches!(&self.finding, Finding::Judged(verdicts)
+            if verdicts.iter().any(|verdict| verdict.action() == Action::Enforce))
+    }
+}
+
 /// What was found about an image.
 #[derive(Clone, Debug)]
 pub enum Finding {
@@ -48,7 +56,7 @@ pub enum Refused {
         /// What is wrong with it.
         reason: String,
     },
-    /// It was not judged, which is a mistake of ours.
+    /// It could not be told whether a revocation strikes it out, or it was not judged at all.
     NotJudged(Problem),
 }
 
@@ -128,10 +136,8 @@ impl Decision {
             Finding::Refused(Refused::NotJudged(problem)) => problem_effect(problem),
             Finding::Refused(Refused::Revoked(_) | Refused::InvalidReference { .. }) => Effect::Deny,
             Finding::Judged(verdicts) => {
-                // Warn and Audit policies never count as a match.
-                let matched = verdicts.iter().any(|verdict| verdict.action() == Action::Enforce);
                 let judged = verdicts.iter().map(verdict_effect).max().unwrap_or(Effect::Deny);
-                if matched { judged } else { judged.max(unmatched) }
+                if image.is_matched() { judged } else { judged.max(unmatched) }
             }
         }
     }

@@ -122,11 +122,28 @@ impl<S: ImageSource> Judge<S> {
         if let Some(revoked) = revocations.artifact(resolved.digest()) {
             return Judged { digest, finding: Finding::Refused(Refused::Revoked(revoked)) };
         }
+        if revocations.names_artifacts()
+            && let Some(refused) = self.revoked_below(&resolved, context).await
+        {
+            return Judged { digest, finding: Finding::Refused(refused) };
+        }
         let selected = context.snapshot.select(reference.repository(), Some(resolved.digest()), context.scope);
         if selected.is_empty() {
             return Judged { digest, finding: Finding::Unmatched };
         }
         Judged { digest, finding: Finding::Judged(self.verdicts(&resolved, &selected, context).await) }
+    }
+
+    /// Whether something below an index is struck out. What cannot be fetched might be.
+    async fn revoked_below(&self, image: &ResolvedImage, context: &Context<'_>) -> Option<Refused> {
+        let work = children(&self.source, image);
+        match within(context.deadline, "fetching the children of", image.reference(), work).await {
+            Ok(found) => {
+                let revocations = context.snapshot.revocations();
+                found.iter().find_map(|child| revocations.artifact(child.image.digest())).map(Refused::Revoked)
+            }
+            Err(problem) => Some(Refused::NotJudged(problem)),
+        }
     }
 
     /// The verdicts of the selected policies on a resolved image.

@@ -292,6 +292,8 @@ fn unreadable_input_is_a_usage_error() {
         ("nothing", ""),
         ("no object", "just text"),
         ("an object without apiVersion", "kind: Pod\n"),
+        ("a misspelt kind", "apiVersion: apps/v1\nkind: Deploymnt\nmetadata: {name: d}\n"),
+        ("a kind of long ago", "apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: d}\n"),
         ("only objects without images", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"),
         ("broken YAML", "a: [\n"),
         ("a key twice", "apiVersion: v1\nkind: Pod\nkind: ConfigMap\n"),

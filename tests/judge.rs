@@ -159,6 +159,10 @@ async fn an_index_passes_by_its_own_signature_or_by_that_of_every_child_that_run
         let registry = start(content).await;
         let (decision, verdicts) = asked(&registry, &signer).about(&["app:1"]).await;
         assert_eq!(decision.allows(), expected, "{what}: {verdicts:?}");
+        if signed == [amd.as_slice()] && !expected {
+            let text = decision.text();
+            assert!(text.contains("wanted:") && text.contains("in the index: nothing"), "{what}: {text}");
+        }
         let (decision, _) = asked(&registry, &Signer::new()).about(&["app:1"]).await;
         assert!(!decision.allows(), "{what}, by another key");
     }

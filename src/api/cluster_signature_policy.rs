@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
     kind = "ClusterSignaturePolicy",
     shortname = "csp",
     category = "countersign",
+    doc = "Which images must carry which signatures and attestations, for the whole cluster.",
     printcolumn = r#"{"name":"Action","type":"string","jsonPath":".spec.action"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
@@ -50,7 +51,7 @@ pub struct ClusterSignaturePolicySpec {
     pub require: Option<Requirement>,
 }
 
-/// What a verdict that is not a pass does to the request.
+/// What a verdict that is not a pass does to the request. Absent: Enforce.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Action {
     /// The request is denied.
@@ -61,7 +62,7 @@ pub enum Action {
     Audit,
 }
 
-/// How a reference that carries a tag and no digest is treated.
+/// How a reference that carries a tag and no digest is treated. Absent: Pin.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Tags {
     /// A Pod must name the digest that was verified; templates are judged at the digest that the tag has now.
@@ -184,7 +185,8 @@ pub struct StringMatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub exact: Option<String>,
-    /// A glob: `*` stands for any characters but `/` and `@`; a final `*` after `@refs/tags/` or `@refs/heads/` also for `/`.
+    /// A glob: `*` stands for any characters but `/` and `@`, `**` for any but `@`; a final `*` after `@refs/tags/` or
+    /// `@refs/heads/` also for `/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub glob: Option<String>,

@@ -49,9 +49,13 @@ pub(super) struct Arguments {
     registry: RegistryFlags,
 }
 
+/// Groups of which every kind that names images is known, so that another kind in them is a mistake.
+const KNOWN_GROUPS: [&str; 3] = ["apps", "batch", "extensions"];
+
 /// One object and its answer.
 struct Reviewed {
     kind: String,
+    namespace: String,
     name: String,
     answered: Answered,
 }
@@ -68,6 +72,7 @@ struct Report {
 #[serde(rename_all = "camelCase")]
 struct ObjectReport {
     kind: String,
+    namespace: String,
     name: String,
     #[serde(flatten)]
     decision: Option<Trace>,
@@ -104,6 +109,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         Format::Json => {
             let object = |one: Reviewed| ObjectReport {
                 kind: one.kind,
+                namespace: one.namespace,
                 name: one.name,
                 decision: one.answered.decided.map(|decided| decided.decision.trace()),
                 response: one.answered.response,
@@ -115,46 +121,71 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     Ok(exit)
 }
 
-/// Reviews one document. None: an object of a kind that names no images.
+/// Reviews one document. None: an object of a kind that names no images; which, is said on standard error.
 async fn review(
     judge: &Judge<Sources>,
     snapshot: &Snapshot,
     document: Value,
     timeout: Duration,
 ) -> Result<Option<Reviewed>, Error> {
-    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (kind, name, request) = if admission::is_review(&document) {
-        let name = if text("/request/name").is_empty() {
-            text("/request/object/metadata/name")
-        } else {
-            text("/request/name")
-        };
-        (text("/request/kind/kind"), name, document.clone())
+    let review = if admission::is_review(&document) {
+        document
     } else {
-        let Some(group_version) = document.get("apiVersion").and_then(Value::as_str) else {
-            return Err(Error::Usage("a document has no apiVersion, so that nobody knows what it is".to_owned()));
-        };
-        let (group, version) = group_version.split_once('/').unwrap_or(("", group_version));
-        let (kind, name) = (text("/kind"), text("/metadata/name"));
-        if WorkloadKind::from_group_kind(group, &kind).is_none() {
-            return Ok(None);
+        match creation(&document)? {
+            Document::Names(review) => review,
+            Document::NamesNone { kind, name } => {
+                output::complain(&format!("countersign: not judged, since its kind names no images: {kind} {name}"));
+                return Ok(None);
+            }
         }
-        let namespace = text("/metadata/namespace");
-        let request = json!({
-            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-            "request": {
-                "uid": "review",
-                "kind": {"group": group, "version": version, "kind": kind},
-                "namespace": if namespace.is_empty() { "default" } else { namespace.as_str() },
-                "operation": "CREATE",
-                "object": document,
-            },
-        });
-        (kind, name, request)
     };
-    let body = serde_json::to_vec(&request).map_err(|error| super::surroundings("reading the input", &error))?;
+    let body = serde_json::to_vec(&review).map_err(|error| super::surroundings("reading the input", &error))?;
     let answered = admission::answer(judge, snapshot, &NoLookup, &body, now(), Instant::now() + timeout).await;
-    Ok(Some(Reviewed { kind, name, answered }))
+    let text = |pointer: &str| text(&review, pointer);
+    let names = ["/request/name", "/request/object/metadata/name", "/request/object/metadata/generateName"];
+    let name = names.map(text).into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+    Ok(Some(Reviewed { kind: text("/request/kind/kind"), namespace: text("/request/namespace"), name, answered }))
+}
+
+/// What a document of the input is to us.
+enum Document {
+    /// An object that names images, as the request that would create it.
+    Names(Value),
+    /// An object of a kind that names none.
+    NamesNone { kind: String, name: String },
+}
+
+/// The request that would create an object.
+fn creation(object: &Value) -> Result<Document, Error> {
+    let (group_version, kind, name) =
+        (text(object, "/apiVersion"), text(object, "/kind"), text(object, "/metadata/name"));
+    if group_version.is_empty() || kind.is_empty() {
+        let message = "a document has no apiVersion or no kind, so that nobody knows what it is";
+        return Err(Error::Usage(message.to_owned()));
+    }
+    let (group, version) = group_version.split_once('/').unwrap_or(("", &group_version));
+    if WorkloadKind::from_group_kind(group, &kind).is_none() {
+        if KNOWN_GROUPS.contains(&group) {
+            let message = format!("{group_version} {kind} {name}: no kind of that group is known by this name");
+            return Err(Error::Usage(message));
+        }
+        return Ok(Document::NamesNone { kind, name });
+    }
+    let namespace = text(object, "/metadata/namespace");
+    Ok(Document::Names(json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "review",
+            "kind": {"group": group, "version": version, "kind": kind},
+            "namespace": if namespace.is_empty() { "default" } else { namespace.as_str() },
+            "operation": "CREATE",
+            "object": object,
+        },
+    })))
+}
+
+fn text(document: &Value, pointer: &str) -> String {
+    document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// The labels of the Namespaces in the input, with the one that Kubernetes sets on every namespace.
@@ -185,7 +216,8 @@ fn print_text(reviewed: &[Reviewed]) -> Result<(), Error> {
     for one in reviewed {
         let name = if one.name.is_empty() { "(no name)" } else { one.name.as_str() };
         let kind = if one.kind.is_empty() { "AdmissionReview" } else { one.kind.as_str() };
-        output::print(&format!("{kind} {name}\n"))?;
+        let place = if one.namespace.is_empty() { String::new() } else { format!("{}/", one.namespace) };
+        output::print(&format!("{kind} {place}{name}\n"))?;
         let text = match &one.answered.decided {
             Some(decided) => decided.decision.text(),
             None => format!("denied  {}", one.answered.response.message()),

@@ -107,8 +107,7 @@ impl Decision {
                     };
                     let told = verdicts.iter().filter(|verdict| told(verdict.action(), verdict.passes()));
                     warnings.extend(told.map(|verdict| wording::warning(image, verdict)));
-                    let matched = verdicts.iter().any(|verdict| verdict.action() == Action::Enforce);
-                    if !matched && self.unmatched == Unmatched::Warn {
+                    if !image.is_matched() && self.unmatched == Unmatched::Warn {
                         warnings.push(wording::unmatched_warning(image));
                     }
                 }

@@ -88,7 +88,10 @@ impl Decision {
             Finding::Refused(Refused::NotJudged(problem)) => {
                 (Some(problem.code), Some(problem.message.clone()), Vec::new())
             }
-            Finding::Judged(verdicts) => (None, None, verdicts.iter().map(verdict_trace).collect()),
+            Finding::Judged(verdicts) => {
+                let code = (!image.is_matched()).then_some("Unmatched");
+                (code, None, verdicts.iter().map(verdict_trace).collect())
+            }
         };
         ImageTrace {
             field: image.field.clone(),

@@ -25,7 +25,6 @@ pub(super) fn code(verdict: &Verdict) -> &'static str {
             let nearest = unmet().filter_map(|trace| trace.near_misses.first()).max_by_key(|miss| miss.nearness);
             nearest.map_or("NoSignature", |miss| miss.code)
         }
-        Outcome::Fail(FailReason::InvalidReference { .. }) => "InvalidReference",
         Outcome::Fail(FailReason::NotPinned { .. }) => "NotPinned",
         Outcome::Fail(FailReason::ShortName) => "ShortName",
         Outcome::Fail(FailReason::Content(problem)) | Outcome::Error(ErrorReason::Unreachable(problem)) => problem.code,
@@ -67,19 +66,24 @@ fn paragraph(decision: &Decision, image: &ImageVerdicts) -> String {
         }
         Finding::Refused(refused) => text.push_str(&refused_text(refused)),
         Finding::Judged(verdicts) => {
-            let mut matched = false;
             for verdict in verdicts {
-                matched |= verdict.action() == Action::Enforce;
                 if verdict.action() == Action::Enforce && !verdict.passes() {
                     text.push_str(&verdict_text(verdict));
                 }
             }
-            if !matched && decision.unmatched == Unmatched::Deny {
-                text.push_str("\n  no enforcing policy governs this image [Unmatched]");
-            }
+            text.push_str(unmatched_line(decision, image));
         }
     }
     text
+}
+
+/// What is said of an image that only policies which warn or audit govern, where others are denied.
+fn unmatched_line(decision: &Decision, image: &ImageVerdicts) -> &'static str {
+    if decision.unmatched == Unmatched::Deny && !image.is_matched() {
+        "\n  no enforcing policy governs this image [Unmatched]"
+    } else {
+        ""
+    }
 }
 
 /// The whole story of an image for a terminal, passes included.
@@ -95,13 +99,14 @@ pub(super) fn story(decision: &Decision, image: &ImageVerdicts) -> String {
                     let _ = write!(text, "\n  policy {}: satisfied", verdict.policy());
                     for trace in verdict.authorities() {
                         for evidence in &trace.satisfied_by {
-                            text.push_str(&satisfied(trace, evidence));
+                            text.push_str(&satisfied(image, trace, evidence));
                         }
                     }
                 } else {
                     text.push_str(&verdict_text(verdict));
                 }
             }
+            text.push_str(unmatched_line(decision, image));
         }
     }
     text
@@ -114,7 +119,7 @@ fn image_text(image: &ImageVerdicts) -> String {
     }
 }
 
-fn satisfied(trace: &AuthorityTrace, evidence: &Evidence) -> String {
+fn satisfied(image: &ImageVerdicts, trace: &AuthorityTrace, evidence: &Evidence) -> String {
     let what = match evidence.claim() {
         Claim::Signature => "signature".to_owned(),
         Claim::Attestation { predicate_type } => format!("attestation {}", plain(predicate_type)),
@@ -133,6 +138,9 @@ fn satisfied(trace: &AuthorityTrace, evidence: &Evidence) -> String {
         let _ = write!(text, "\n      log entry: {} in {} ({how})", log.index, log.log);
     }
     let _ = write!(text, "\n      found by: {}", evidence.origin().path);
+    if image.digest.as_ref() != Some(evidence.image()) {
+        let _ = write!(text, "\n      about: {} in the index", evidence.image());
+    }
     text
 }
 
@@ -181,7 +189,6 @@ pub(super) fn headline(verdict: &Verdict) -> String {
     plain(&match verdict.outcome() {
         Outcome::Pass => "satisfied".to_owned(),
         Outcome::Fail(FailReason::RequirementNotMet) => "not satisfied".to_owned(),
-        Outcome::Fail(FailReason::InvalidReference { reason }) => format!("the reference is refused: {reason}"),
         Outcome::Fail(FailReason::NotPinned { .. }) => "a digest is wanted, a tag was found".to_owned(),
         Outcome::Fail(FailReason::ShortName) => {
             "a registry host is wanted, a short name was found, which nodes may expand to another registry".to_owned()
@@ -218,7 +225,6 @@ fn next(verdict: &Verdict) -> String {
             "PredicateTypeMismatch" => "attest the wanted type, or name the found one in the policy".to_owned(),
             _ => "sign this digest anew, and push the signature beside the image".to_owned(),
         },
-        Outcome::Fail(FailReason::InvalidReference { .. }) => "correct the reference".to_owned(),
         Outcome::Fail(FailReason::NotPinned { resolved }) => format!("write {resolved}"),
         Outcome::Fail(FailReason::ShortName) => "write the registry's host in front".to_owned(),
         Outcome::Fail(FailReason::Content(_)) => {

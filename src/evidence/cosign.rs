@@ -29,6 +29,8 @@ const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 const CHAIN: &str = "dev.sigstore.cosign/chain";
 /// Annotation: the log entry with its signed entry timestamp, JSON.
 const BUNDLE: &str = "dev.sigstore.cosign/bundle";
+/// Annotation: a timestamp of the signature, RFC 3161.
+const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 /// Certificates that a chain may hold.
 const CHAIN_LIMIT: usize = 8;
 
@@ -91,6 +93,10 @@ pub(crate) fn envelope_of(bytes: &[u8]) -> Result<DsseEnvelope, FormatError> {
 }
 
 fn assemble(content: SignatureContent, annotations: &BTreeMap<String, String>) -> Result<Bundle, FormatError> {
+    // Left aside it would be a time that the rules on times never see.
+    if annotations.contains_key(TIMESTAMP) {
+        return Err(FormatError::UnsupportedAnnotation { name: TIMESTAMP });
+    }
     let material = match annotations.get(CERTIFICATE) {
         Some(leaf) => {
             let chain = annotations.get(CHAIN).map_or("", String::as_str);

@@ -179,6 +179,12 @@ pub enum FormatError {
         /// The annotation's name.
         name: &'static str,
     },
+    /// An annotation that this version does not read, and whose absence would be another signature.
+    #[error("annotation {name} is not read by this version")]
+    UnsupportedAnnotation {
+        /// The annotation's name.
+        name: &'static str,
+    },
     /// A field has a value that the format does not allow.
     #[error("{field} is {found:?}, not {expected:?}")]
     UnexpectedValue {

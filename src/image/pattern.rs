@@ -36,8 +36,8 @@ pub enum PatternError {
         suggestion: String,
     },
     /// The digest after `@` is none.
-    #[error("the digest in the pattern is not valid")]
-    Digest(#[source] ReferenceError),
+    #[error("the digest in the pattern is not valid: {0}")]
+    Digest(ReferenceError),
     /// `**` beside other characters of the same part.
     #[error("`**` must be a whole part between slashes, not in {part:?}")]
     DoubleWildcard {
@@ -62,8 +62,8 @@ pub enum PatternError {
         offset: usize,
     },
     /// The registry host is none that a reference could name.
-    #[error("the registry host in the pattern is not valid")]
-    Host(#[source] ReferenceError),
+    #[error("the registry host in the pattern is not valid: {0}")]
+    Host(ReferenceError),
     /// A registry host with wildcards that no host could match.
     #[error("no registry host can match {host:?}")]
     HostPattern {

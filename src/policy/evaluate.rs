@@ -43,11 +43,6 @@ pub enum Outcome {
 pub enum FailReason {
     /// The requirement does not hold; the trace says what each authority lacks.
     RequirementNotMet,
-    /// The reference does not name an image that a kubelet would pull.
-    InvalidReference {
-        /// What is wrong with it.
-        reason: String,
-    },
     /// A tag where the policy wants a digest.
     NotPinned {
         /// The reference with the digest that the tag has now.
@@ -117,8 +112,9 @@ pub struct AuthorityTrace {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NearMiss {
-    /// Where it was found.
-    pub origin: Origin,
+    /// Where it was found; none where nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// A stable code.
     pub code: &'static str,
     /// What was found, for people.
@@ -216,23 +212,35 @@ pub fn through_children(own: Verdict, children: Vec<(Digest, Verdict)>) -> Verdi
     if children.is_empty() || children.iter().any(|(_, verdict)| verdict.policy != own.policy) {
         return own;
     }
-    let Verdict { policy, action, outcome, mut authorities } = own;
-    let mut outcome = if children.iter().all(|(_, verdict)| verdict.passes()) { Outcome::Pass } else { outcome };
+    let pass = children.iter().all(|(_, verdict)| verdict.passes());
+    let Verdict { policy, action, mut outcome, mut authorities } = own;
+    if pass {
+        outcome = Outcome::Pass;
+    }
     for (digest, child) in children {
         if let Outcome::Error(_) = child.outcome {
             outcome = child.outcome;
         }
         for (trace, found) in authorities.iter_mut().zip(child.authorities) {
-            trace.satisfied_by.extend(found.satisfied_by);
-            trace.near_misses.extend(
-                found
-                    .near_misses
-                    .into_iter()
-                    .map(|miss| NearMiss { found: format!("for {digest} in the index: {}", miss.found), ..miss }),
-            );
+            if pass {
+                trace.satisfied_by.extend(found.satisfied_by);
+            } else if found.satisfied_by.is_empty() {
+                trace.near_misses.extend(lacking(&digest, found.near_misses));
+            }
         }
     }
     Verdict { policy, action, outcome, authorities }
+}
+
+/// What a child of an index lacks, with its digest.
+fn lacking(digest: &Digest, mut near_misses: Vec<NearMiss>) -> Vec<NearMiss> {
+    if near_misses.is_empty() {
+        near_misses.push(NearMiss { origin: None, code: "NoSignature", found: "nothing".to_owned(), nearness: 0 });
+    }
+    for miss in &mut near_misses {
+        miss.found = format!("for {digest} in the index: {}", miss.found);
+    }
+    near_misses
 }
 
 fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, now: Timestamp) -> AuthorityTrace {
@@ -243,7 +251,7 @@ fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, 
             Ok(()) => satisfied_by.push(evidence.clone()),
             Err(Miss::Elsewhere) => {}
             Err(Miss::Near { code, found, nearness }) => {
-                near_misses.push(NearMiss { origin: evidence.origin().clone(), code, found, nearness });
+                near_misses.push(NearMiss { origin: Some(evidence.origin().clone()), code, found, nearness });
             }
         }
     }
@@ -253,7 +261,7 @@ fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, 
     };
     for refusal in gathered.refused().iter().filter(under) {
         near_misses.push(NearMiss {
-            origin: refusal.origin.clone(),
+            origin: Some(refusal.origin.clone()),
             code: refusal.code,
             found: format!("{} by {}: {}", refusal.format, refusal.origin.path, refusal.reason),
             nearness: 0,

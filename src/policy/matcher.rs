@@ -104,8 +104,8 @@ impl fmt::Display for StringMatcher {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(text) => formatter.write_str(text),
-            Self::Glob { text, .. } => write!(formatter, "glob {text}"),
-            Self::Regex { text, .. } => write!(formatter, "regex {text}"),
+            Self::Glob { text, .. } => write!(formatter, "{text} (glob)"),
+            Self::Regex { text, .. } => write!(formatter, "{text} (regex)"),
         }
     }
 }

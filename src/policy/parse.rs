@@ -123,11 +123,6 @@ pub enum PolicyError {
     },
 }
 
-impl PolicyError {
-    /// The stable code of a policy that does not parse.
-    pub const CODE: &'static str = "PolicyInvalid";
-}
-
 /// The object around the spec; its kind has been checked before it is read. `status` is ours to write and nobody's to read here.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -206,7 +201,7 @@ pub(super) fn check_count(field: &str, found: usize, minimum: usize, maximum: us
     Err(PolicyError::Count { field: field.to_owned(), found, minimum, maximum })
 }
 
-fn check_length(field: &str, text: &str, maximum: usize) -> Result<(), PolicyError> {
+pub(super) fn check_length(field: &str, text: &str, maximum: usize) -> Result<(), PolicyError> {
     if (1..=maximum).contains(&text.len()) {
         return Ok(());
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::matcher::NameGlob;
-use super::parse::check_count;
+use super::parse::{check_count, check_length};
 use super::{InvalidPolicy, Policy, PolicyError};
 use crate::api::{self, LabelOperator};
 use crate::image::{Digest, ImagePattern, Repository};
@@ -103,14 +103,17 @@ impl LabelRule {
 fn globs(field: &str, texts: &[String]) -> Result<Vec<NameGlob>, PolicyError> {
     check_count(field, texts.len(), 0, 256)?;
     let parse = |(position, text): (usize, &String)| {
-        NameGlob::parse(text).map_err(|source| PolicyError::Matcher { field: format!("{field}[{position}]"), source })
+        let field = format!("{field}[{position}]");
+        check_length(&field, text, 63)?;
+        NameGlob::parse(text).map_err(|source| PolicyError::Matcher { field, source })
     };
     texts.iter().enumerate().map(parse).collect()
 }
 
 fn label_rules(selector: &api::LabelSelector) -> Result<Vec<LabelRule>, PolicyError> {
     const FIELD: &str = "spec.match.namespaceSelector";
-    check_count(FIELD, selector.match_labels.len() + selector.match_expressions.len(), 0, 64)?;
+    check_count(&format!("{FIELD}.matchLabels"), selector.match_labels.len(), 0, 64)?;
+    check_count(&format!("{FIELD}.matchExpressions"), selector.match_expressions.len(), 0, 64)?;
     let mut rules: Vec<LabelRule> = selector
         .match_labels
         .iter()
@@ -118,8 +121,11 @@ fn label_rules(selector: &api::LabelSelector) -> Result<Vec<LabelRule>, PolicyEr
         .collect();
     for (position, expression) in selector.match_expressions.iter().enumerate() {
         let needs_values = matches!(expression.operator, LabelOperator::In | LabelOperator::NotIn);
+        let field = format!("{FIELD}.matchExpressions[{position}]");
+        check_length(&format!("{field}.key"), &expression.key, 317)?;
+        check_count(&format!("{field}.values"), expression.values.len(), 0, 64)?;
         if needs_values == expression.values.is_empty() {
-            return Err(PolicyError::LabelValues { field: format!("{FIELD}.matchExpressions[{position}]") });
+            return Err(PolicyError::LabelValues { field });
         }
         rules.push(LabelRule {
             key: expression.key.clone(),

@@ -193,12 +193,12 @@ async fn validate<S: ImageSource + 'static, C: Snapshots>(
 
 /// One line a review, from its end.
 fn log(answered: &Answered, took: Duration) {
-    let (allowed, message) = (answered.response.allowed(), answered.response.message());
+    let (allowed, answer) = (answered.response.allowed(), answered.response.message());
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     if let Some(Decided { uid, kind, namespace, name, dry_run, .. }) = &answered.decided {
-        tracing::info!(uid, kind, namespace, name, dry_run, allowed, took_ms, message, "reviewed");
+        tracing::info!(uid, kind, namespace, name, dry_run, allowed, took_ms, answer, "reviewed");
     } else {
-        tracing::warn!(allowed, took_ms, message, "a review could not be decoded");
+        tracing::warn!(allowed, took_ms, answer, "a review could not be decoded");
     }
 }
 

@@ -48,7 +48,7 @@ pub fn verify_with_root(
         // A message signature over the manifest's own bytes, which is what `signed` was.
         _ => Claim::Signature,
     };
-    facts(discovered, &bundle, &result, claim, root)
+    facts(discovered, image, &bundle, &result, claim, root)
 }
 
 /// The candidate as a bundle, and the bytes that its message signature is over.
@@ -67,6 +67,7 @@ fn parse<'a>(discovered: &'a Discovered, image: &'a ResolvedImage) -> Result<(Bu
 
 fn facts(
     discovered: &Discovered,
+    image: &ResolvedImage,
     bundle: &Bundle,
     result: &VerificationResult,
     claim: Claim,
@@ -92,6 +93,7 @@ fn facts(
     };
     Ok(Evidence {
         origin: discovered.origin().clone(),
+        image: image.digest().clone(),
         claim,
         signer: Signer::Certificate { issuer: result.issuer().map(str::to_owned), subject },
         trust_root: Some(root.name().to_owned()),

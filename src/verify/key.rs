@@ -39,6 +39,7 @@ pub fn verify_with_key(
     };
     Ok(Evidence {
         origin: discovered.origin().clone(),
+        image: image.digest().clone(),
         claim,
         signer: Signer::Key { sha256: key.fingerprint().clone() },
         trust_root: None,

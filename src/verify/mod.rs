@@ -21,6 +21,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::evidence::{FormatError, Origin};
+use crate::image::Digest;
 use crate::trust::KeyFingerprint;
 
 pub use certificate::verify_with_root;
@@ -35,6 +36,7 @@ pub const COSIGN_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
     origin: Origin,
+    image: Digest,
     claim: Claim,
     signer: Signer,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,6 +149,11 @@ impl Evidence {
         &self.origin
     }
 
+    /// The image that it is about.
+    pub fn image(&self) -> &Digest {
+        &self.image
+    }
+
     /// What was signed.
     pub fn claim(&self) -> &Claim {
         &self.claim
@@ -231,13 +238,14 @@ impl VerifyError {
     /// A stable code for the trace and for metric labels.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Format(FormatError::UnsupportedEntry { .. } | FormatError::UnsupportedAnnotation { .. })
+            | Self::Unsupported { .. } => "EvidenceUnsupported",
             Self::Format(_) => "MalformedEvidence",
             Self::NoCertificate => "NoCertificate",
             Self::Certificate { .. } => "CertificateInvalid",
             Self::Log { .. } => "LogEntryInvalid",
             Self::Timestamp { .. } => "TimestampInvalid",
             Self::Signature { .. } => "SignatureInvalid",
-            Self::Unsupported { .. } => "EvidenceUnsupported",
             Self::OtherArtifact { .. } => "OtherArtifact",
         }
     }
