@@ -40,16 +40,13 @@ impl Statement {
     /// Parses a statement. The `predicate` may be absent, as in what cosign 3 `sign` writes.
     ///
     /// # Errors
-    /// Bytes that are no statement, an unknown `_type`, no predicate type, no subject, or more than 1,000 subjects.
+    /// Bytes that are no statement, an unknown `_type`, no subject, or more than 1,000 subjects.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let malformed = |reason: String| FormatError::Malformed { format: "in-toto statement", reason };
         let wire: Wire = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
         if !TYPES.contains(&wire.kind.as_str()) {
             let [_, expected] = TYPES;
             return Err(FormatError::UnexpectedValue { field: "_type", found: wire.kind, expected });
-        }
-        if wire.predicate_type.is_empty() {
-            return Err(malformed("predicateType is empty".to_owned()));
         }
         if wire.subject.is_empty() {
             return Err(malformed("no subject".to_owned()));
@@ -61,18 +58,21 @@ impl Statement {
         Ok(Self { predicate_type: wire.predicate_type, subjects })
     }
 
-    /// The predicate type.
+    /// The predicate type; empty where the statement gives none, which no policy asks for.
     pub fn predicate_type(&self) -> &str {
         &self.predicate_type
     }
 
     /// Whether one subject names an artifact with these digests (lower-case hexadecimal). A subject that carries both
     /// algorithms must match in both.
-    pub(crate) fn names(&self, sha256: &str, sha512: &str) -> bool {
+    ///
+    /// Without a sha512 at hand, a subject's sha512 is not looked at: beside a sha256 that matches it is no hindrance, and alone it
+    /// names nothing.
+    pub(crate) fn names(&self, sha256: &str, sha512: Option<&str>) -> bool {
         self.subjects.iter().any(|digests| match (digests.get("sha256"), digests.get("sha512")) {
-            (Some(left), Some(right)) => left == sha256 && right == sha512,
+            (Some(left), Some(right)) => left == sha256 && sha512.is_none_or(|sha512| right == sha512),
             (Some(left), None) => left == sha256,
-            (None, Some(right)) => right == sha512,
+            (None, Some(right)) => sha512.is_some_and(|sha512| right == sha512),
             (None, None) => false,
         })
     }
@@ -110,8 +110,15 @@ mod tests {
             (r#"{"digest":{"sha256":"x"}},{"digest":{"sha256":"a"}}"#, true),
         ];
         for (subjects, expected) in table {
-            assert_eq!(statement(TYPES[1], subjects).unwrap().names("a", "b"), expected, "{subjects}");
+            assert_eq!(statement(TYPES[1], subjects).unwrap().names("a", Some("b")), expected, "{subjects}");
         }
+    }
+
+    #[test]
+    fn without_a_sha512_at_hand_only_a_sha256_names_the_artifact() {
+        let names = |subject: &str| statement(TYPES[1], subject).unwrap().names("a", None);
+        assert!(names(r#"{"digest":{"sha256":"a","sha512":"b"}}"#) && names(r#"{"digest":{"sha256":"a"}}"#));
+        assert!(!names(r#"{"digest":{"sha512":"b"}}"#) && !names(r#"{"digest":{"sha256":"x","sha512":"b"}}"#));
     }
 
     #[test]

@@ -1,28 +1,62 @@
-//! Step 3: binding what was signed to the image's manifest.
+//! Step 3: binding what was signed to the artifact.
 //!
 //! The artifact is the manifest's bytes, by their sha256; a statement may name them by sha512 too, recomputed from the same bytes.
+//! Where only a digest is at hand, as for files on a command line, it binds by that digest and by nothing else.
 
 use aws_lc_rs::digest::{SHA512, digest};
 
 use super::{COSIGN_SIGN, Claim, VerifyError};
 use crate::evidence::{Statement, simple_signing};
-use crate::image::ResolvedImage;
+use crate::image::{Digest, ResolvedImage};
 
-/// A simple signing payload must name exactly the image's digest.
-pub(super) fn bind_payload(payload: &[u8], image: &ResolvedImage) -> Result<Claim, VerifyError> {
+/// What evidence must be about.
+#[derive(Clone, Copy, Debug)]
+pub struct Artifact<'a> {
+    sha256: &'a Digest,
+    bytes: Option<&'a [u8]>,
+}
+
+impl<'a> From<&'a ResolvedImage> for Artifact<'a> {
+    /// An image is its manifest, whose digest was computed from these bytes.
+    fn from(image: &'a ResolvedImage) -> Self {
+        Self { sha256: image.digest(), bytes: Some(image.manifest()) }
+    }
+}
+
+impl<'a> From<&'a Digest> for Artifact<'a> {
+    /// An artifact of which only the digest is known.
+    fn from(sha256: &'a Digest) -> Self {
+        Self { sha256, bytes: None }
+    }
+}
+
+impl<'a> Artifact<'a> {
+    /// The digest.
+    pub(super) fn sha256(&self) -> &'a Digest {
+        self.sha256
+    }
+
+    /// The bytes, where they are at hand.
+    pub(super) fn bytes(&self) -> Option<&'a [u8]> {
+        self.bytes
+    }
+}
+
+/// A simple signing payload must name exactly the artifact's digest.
+pub(super) fn bind_payload(payload: &[u8], artifact: Artifact<'_>) -> Result<Claim, VerifyError> {
     let claimed = simple_signing::parse(payload)?.image;
-    if claimed != *image.digest() {
-        return Err(other(image, format!("its payload names {claimed}")));
+    if claimed != *artifact.sha256 {
+        return Err(other(artifact, format!("its payload names {claimed}")));
     }
     Ok(Claim::Signature)
 }
 
-/// A statement must have the image among its subjects.
-pub(super) fn bind_statement(payload: &[u8], image: &ResolvedImage) -> Result<Claim, VerifyError> {
+/// A statement must have the artifact among its subjects.
+pub(super) fn bind_statement(payload: &[u8], artifact: Artifact<'_>) -> Result<Claim, VerifyError> {
     let statement = Statement::parse(payload)?;
-    let sha512 = hexadecimal(digest(&SHA512, image.manifest()).as_ref());
-    if !statement.names(image.digest().hex(), &sha512) {
-        return Err(other(image, "no subject of its statement has the digest".to_owned()));
+    let sha512 = artifact.bytes.map(|bytes| hexadecimal(digest(&SHA512, bytes).as_ref()));
+    if !statement.names(artifact.sha256.hex(), sha512.as_deref()) {
+        return Err(other(artifact, "no subject of its statement has the digest".to_owned()));
     }
     Ok(match statement.predicate_type() {
         COSIGN_SIGN => Claim::Signature,
@@ -38,6 +72,6 @@ fn hexadecimal(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn other(image: &ResolvedImage, reason: String) -> VerifyError {
-    VerifyError::OtherArtifact { image: image.digest().to_string(), reason }
+fn other(artifact: Artifact<'_>, reason: String) -> VerifyError {
+    VerifyError::OtherArtifact { image: artifact.sha256.to_string(), reason }
 }

@@ -4,13 +4,12 @@
 //! facts, and what it leaves to its caller is checked. Which identity is wanted is `policy`'s.
 
 use sigstore_types::bundle::{TransparencyLogEntry, VerificationMaterialContent};
-use sigstore_types::{Artifact, Bundle, KindVersion, SignatureContent};
+use sigstore_types::{Artifact as Signed, Bundle, KindVersion, Sha256Hash, SignatureContent};
 use sigstore_verify::{Error, SubjectAltName, VerificationPolicy, VerificationResult};
 
-use super::artifact::{bind_payload, bind_statement};
+use super::artifact::{Artifact, bind_payload, bind_statement};
 use super::{Claim, Evidence, LogProof, Signer, Subject, TimeSource, VerifiedTime, VerifyError};
 use crate::evidence::{Discovered, Format, FormatError, bundle, cosign};
-use crate::image::ResolvedImage;
 use crate::trust::TrustMaterial;
 
 /// Verifies a candidate that carries a certificate, under one trust root.
@@ -20,13 +19,14 @@ use crate::trust::TrustMaterial;
 ///
 /// # Errors
 /// The first step that does not hold. Nothing that is returned as evidence was skipped.
-pub fn verify_with_root(
+pub fn verify_with_root<'a>(
     discovered: &Discovered,
-    image: &ResolvedImage,
+    artifact: impl Into<Artifact<'a>>,
     root: &TrustMaterial,
 ) -> Result<Evidence, VerifyError> {
+    let artifact = artifact.into();
     // (1) The format, which also says what was signed: a payload of its own, the manifest, or a statement.
-    let (bundle, signed) = parse(discovered, image)?;
+    let (bundle, signed) = parse(discovered, artifact)?;
     if matches!(bundle.verification_material.content, VerificationMaterialContent::PublicKey(_)) {
         return Err(VerifyError::NoCertificate);
     }
@@ -39,27 +39,32 @@ pub fn verify_with_root(
     if !root.has_certificate_transparency() {
         policy = policy.skip_sct();
     }
-    let result = root.verifier().verify(signed, &bundle, &policy).map_err(|error| refusal(&error))?;
+    let result = root.verifier().verify(signed, &bundle, &policy).map_err(|error| refusal(&error, artifact))?;
 
-    // (3) The library binds the signature to what was signed; the image is bound here, for every format by the same rules.
+    // (3) The library binds the signature to what was signed; the artifact is bound here, for every format by the same rules.
     let claim = match (discovered.format(), &bundle.content) {
-        (Some(Format::SimpleSigning), _) => bind_payload(discovered.bytes(), image)?,
-        (_, SignatureContent::DsseEnvelope(envelope)) => bind_statement(envelope.payload.as_bytes(), image)?,
-        // A message signature over the manifest's own bytes, which is what `signed` was.
+        (Some(Format::SimpleSigning), _) => bind_payload(discovered.bytes(), artifact)?,
+        (_, SignatureContent::DsseEnvelope(envelope)) => bind_statement(envelope.payload.as_bytes(), artifact)?,
+        // A message signature over the artifact itself, which is what `signed` was.
         _ => Claim::Signature,
     };
-    facts(discovered, image, &bundle, &result, claim, root)
+    facts(discovered, artifact, &bundle, &result, claim, root)
 }
 
 /// The candidate as a bundle, and the bytes that its message signature is over.
-fn parse<'a>(discovered: &'a Discovered, image: &'a ResolvedImage) -> Result<(Bundle, Artifact<'a>), VerifyError> {
+fn parse<'a>(discovered: &'a Discovered, artifact: Artifact<'a>) -> Result<(Bundle, Signed<'a>), VerifyError> {
     let annotations = discovered.annotations();
-    let manifest = Artifact::Blob(image.manifest());
+    let itself = match artifact.bytes() {
+        Some(bytes) => Signed::Blob(bytes),
+        None => Sha256Hash::from_hex(artifact.sha256().hex())
+            .map(Signed::from)
+            .map_err(|error| VerifyError::Unsupported { reason: error.to_string() })?,
+    };
     Ok(match discovered.format() {
-        Some(Format::Bundle) => (bundle::parse(discovered.bytes())?, manifest),
-        Some(Format::Dsse) => (cosign::attestation_bundle(discovered.bytes(), annotations)?, manifest),
+        Some(Format::Bundle) => (bundle::parse(discovered.bytes())?, itself),
+        Some(Format::Dsse) => (cosign::attestation_bundle(discovered.bytes(), annotations)?, itself),
         Some(Format::SimpleSigning) => {
-            (cosign::simple_signing_bundle(discovered.bytes(), annotations)?, Artifact::Blob(discovered.bytes()))
+            (cosign::simple_signing_bundle(discovered.bytes(), annotations)?, Signed::Blob(discovered.bytes()))
         }
         None => return Err(FormatError::UnknownMediaType { media_type: discovered.media_type().to_owned() }.into()),
     })
@@ -67,7 +72,7 @@ fn parse<'a>(discovered: &'a Discovered, image: &'a ResolvedImage) -> Result<(Bu
 
 fn facts(
     discovered: &Discovered,
-    image: &ResolvedImage,
+    artifact: Artifact<'_>,
     bundle: &Bundle,
     result: &VerificationResult,
     claim: Claim,
@@ -93,7 +98,7 @@ fn facts(
     };
     Ok(Evidence {
         origin: discovered.origin().clone(),
-        image: image.digest().clone(),
+        image: artifact.sha256().clone(),
         claim,
         signer: Signer::Certificate { issuer: result.issuer().map(str::to_owned), subject },
         trust_root: Some(root.name().to_owned()),
@@ -125,7 +130,7 @@ fn proof(entry: &TransparencyLogEntry, root: &TrustMaterial) -> Result<LogProof,
 }
 
 /// The library's refusal in our words of whose part it is; its text is kept as the reason.
-fn refusal(error: &Error) -> VerifyError {
+fn refusal(error: &Error, artifact: Artifact<'_>) -> VerifyError {
     let reason = error.to_string();
     match error {
         Error::Certificate(_) | Error::IdentityMismatch { .. } | Error::IssuerMismatch { .. } => {
@@ -133,7 +138,7 @@ fn refusal(error: &Error) -> VerifyError {
         }
         Error::TransparencyLog(_) => VerifyError::Log { reason },
         Error::Timestamp(_) => VerifyError::Timestamp { reason },
-        Error::ArtifactMismatch(_) => VerifyError::OtherArtifact { image: "the image".to_owned(), reason },
+        Error::ArtifactMismatch(_) => VerifyError::OtherArtifact { image: artifact.sha256().to_string(), reason },
         Error::UnsupportedBundle(_) | Error::UnsupportedArtifact(_) => VerifyError::Unsupported { reason },
         Error::InvalidBundle(_) | Error::Bundle(_) | Error::Types(_) => {
             VerifyError::Format(FormatError::Malformed { format: "Sigstore bundle", reason })

@@ -4,42 +4,43 @@
 //! prove nothing, and date nothing.
 
 use sigstore_crypto::VerificationKey;
-use sigstore_types::{Bundle, SignatureBytes, SignatureContent};
+use sigstore_types::{Bundle, HashAlgorithm, Sha256Hash, SignatureBytes, SignatureContent};
 
-use super::artifact::{bind_payload, bind_statement};
+use super::artifact::{Artifact, bind_payload, bind_statement};
 use super::{Claim, Evidence, Signer, VerifyError};
 use crate::evidence::{Discovered, Format, FormatError, bundle, cosign};
-use crate::image::ResolvedImage;
+use crate::image::Digest;
 use crate::trust::PublicKey;
 
 /// Verifies a candidate under one public key.
 ///
 /// # Errors
 /// The first step that does not hold.
-pub fn verify_with_key(
+pub fn verify_with_key<'a>(
     discovered: &Discovered,
-    image: &ResolvedImage,
+    artifact: impl Into<Artifact<'a>>,
     key: &PublicKey,
 ) -> Result<Evidence, VerifyError> {
-    // (1) the format; (2) the signature; (3) the image.
+    let artifact = artifact.into();
+    // (1) the format; (2) the signature; (3) the artifact.
     let claim = match discovered.format() {
         Some(Format::SimpleSigning) => {
             let signature = SignatureBytes::new(cosign::signature(discovered.annotations())?);
             verify(key.verification_key(), discovered.bytes(), &signature)?;
-            bind_payload(discovered.bytes(), image)?
+            bind_payload(discovered.bytes(), artifact)?
         }
         Some(Format::Dsse) => {
             let envelope = cosign::envelope_of(discovered.bytes())?;
             verify(key.verification_key(), &envelope.pae(), &envelope.signature.sig)?;
             check_payload_type(&envelope.payload_type)?;
-            bind_statement(envelope.payload.as_bytes(), image)?
+            bind_statement(envelope.payload.as_bytes(), artifact)?
         }
-        Some(Format::Bundle) => verify_bundle(&bundle::parse(discovered.bytes())?, image, key.verification_key())?,
+        Some(Format::Bundle) => verify_bundle(&bundle::parse(discovered.bytes())?, artifact, key.verification_key())?,
         None => return Err(FormatError::UnknownMediaType { media_type: discovered.media_type().to_owned() }.into()),
     };
     Ok(Evidence {
         origin: discovered.origin().clone(),
-        image: image.digest().clone(),
+        image: artifact.sha256().clone(),
         claim,
         signer: Signer::Key { sha256: key.fingerprint().clone() },
         trust_root: None,
@@ -49,16 +50,19 @@ pub fn verify_with_key(
     })
 }
 
-fn verify_bundle(bundle: &Bundle, image: &ResolvedImage, key: &VerificationKey) -> Result<Claim, VerifyError> {
+fn verify_bundle(bundle: &Bundle, artifact: Artifact<'_>, key: &VerificationKey) -> Result<Claim, VerifyError> {
     match &bundle.content {
         SignatureContent::DsseEnvelope(envelope) => {
             verify(key, &envelope.pae(), &envelope.signature.sig)?;
             check_payload_type(&envelope.payload_type)?;
-            bind_statement(envelope.payload.as_bytes(), image)
+            bind_statement(envelope.payload.as_bytes(), artifact)
         }
         SignatureContent::MessageSignature(message) => {
-            // The digest beside the signature is a hint; the signature is over the manifest or it is nothing.
-            verify(key, image.manifest(), &message.signature)?;
+            // The digest beside the signature is a hint; the signature is over the artifact or it is nothing.
+            match artifact.bytes() {
+                Some(bytes) => verify(key, bytes, &message.signature)?,
+                None => verify_digest(key, artifact.sha256(), &message.signature)?,
+            }
             Ok(Claim::Signature)
         }
         _ => Err(VerifyError::Unsupported { reason: "the bundle's content".to_owned() }),
@@ -67,6 +71,18 @@ fn verify_bundle(bundle: &Bundle, image: &ResolvedImage, key: &VerificationKey) 
 
 fn verify(key: &VerificationKey, signed: &[u8], signature: &SignatureBytes) -> Result<(), VerifyError> {
     key.verify(signed, signature).map_err(|error| VerifyError::Signature { reason: error.to_string() })
+}
+
+/// A signature over an artifact of which only the digest is at hand: by schemes that sign its SHA-256 and no others.
+fn verify_digest(key: &VerificationKey, digest: &Digest, signature: &SignatureBytes) -> Result<(), VerifyError> {
+    if key.scheme().hash_algorithm() != Some(HashAlgorithm::Sha2256) {
+        let reason =
+            format!("a {} signature over an artifact of which only the digest is at hand", key.scheme().name());
+        return Err(VerifyError::Unsupported { reason });
+    }
+    let refused = |error: &dyn std::fmt::Display| VerifyError::Signature { reason: error.to_string() };
+    let digest = Sha256Hash::from_hex(digest.hex()).map_err(|error| refused(&error))?;
+    key.verify_prehashed(digest.as_bytes(), signature).map_err(|error| refused(&error))
 }
 
 /// Only in-toto statements are read from an envelope; the payload type is under the signature.

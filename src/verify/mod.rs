@@ -24,6 +24,7 @@ use crate::evidence::{FormatError, Origin};
 use crate::image::Digest;
 use crate::trust::KeyFingerprint;
 
+pub use artifact::Artifact;
 pub use certificate::verify_with_root;
 pub use gather::{Gathered, Refusal, gather};
 pub use key::verify_with_key;
@@ -149,7 +150,7 @@ impl Evidence {
         &self.origin
     }
 
-    /// The image that it is about.
+    /// The image, or other artifact, that it is about.
     pub fn image(&self) -> &Digest {
         &self.image
     }
@@ -255,3 +256,5 @@ impl VerifyError {
 pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
