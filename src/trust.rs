@@ -80,6 +80,10 @@ impl TrustMaterial {
         if root.certificate_authorities.is_empty() {
             return Err(invalid("it names no certificate authority".to_owned()));
         }
+        if name == GITHUB && !(root.tlogs.is_empty() && root.ctlogs.is_empty()) {
+            // Policies that name it ask for no log; a root that has logs would lose them by its name.
+            return Err(invalid("this name is for an instance without logs, and it names some".to_owned()));
+        }
         let verifier = Verifier::new(&root).map_err(|error| invalid(error.to_string()))?;
         let canonical = serde_json::to_vec(&root).map_err(|error| invalid(error.to_string()))?;
         let logs = root.tlogs.iter().map(|log| (log.log_id.key_id.as_bytes().to_vec(), log.base_url.clone())).collect();
@@ -235,6 +239,13 @@ mod tests {
         for json in ["", "{}", "null", r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#] {
             assert!(matches!(TrustMaterial::parse("x", json), Err(TrustError::InvalidRoot { .. })), "{json}");
         }
+    }
+
+    #[test]
+    fn no_root_loses_its_logs_by_a_name() {
+        let public_good = SigstoreInstance::PublicGood.embedded_trusted_root_json();
+        assert!(matches!(TrustMaterial::parse(GITHUB, public_good), Err(TrustError::InvalidRoot { .. })));
+        assert!(TrustMaterial::parse("own", public_good).is_ok());
     }
 
     #[test]

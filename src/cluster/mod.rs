@@ -119,7 +119,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Watches until the process ends. Errors of a watch are logged and retried with backoff, for ever.
+    /// Watches until the process ends. Errors of a watch are logged and retried with backoff, for ever; were a watch to end by
+    /// itself, this would end too, and must be taken for the failure that it is.
     pub async fn watch(self: Arc<Self>) {
         let client = self.client.clone();
         let resource = ApiResource::erase::<ClusterSignaturePolicy>(&());
@@ -127,10 +128,10 @@ impl Cluster {
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client);
         let policies = watch_objects(policies, watcher::Config::default()).default_backoff();
         let namespaces = watch_objects(namespaces, watcher::Config::default()).default_backoff();
-        tokio::join!(
-            self.follow("policies", policies.boxed(), |state| &mut state.policies, State::policy_event),
-            self.follow("namespaces", namespaces.boxed(), |state| &mut state.namespaces, State::namespace_event),
-        );
+        tokio::select! {
+            () = self.follow("policies", policies.boxed(), |state| &mut state.policies, State::policy_event) => {}
+            () = self.follow("namespaces", namespaces.boxed(), |state| &mut state.namespaces, State::namespace_event) => {}
+        }
     }
 
     async fn follow<K: Debug>(
@@ -146,6 +147,8 @@ impl Cluster {
                     let done = matches!(event, Event::InitDone);
                     // An announced list proves nothing; its first object does.
                     let alive = !matches!(event, Event::Init);
+                    // A list replaces nothing before it is complete, so that there is nothing new to publish until then.
+                    let changes = !matches!(event, Event::Init | Event::InitApply(_));
                     let mut state = self.lock();
                     apply(&mut state, event);
                     let health = health(&mut state);
@@ -153,7 +156,9 @@ impl Cluster {
                     if alive {
                         health.failing_since = None;
                     }
-                    self.publish(&state);
+                    if changes {
+                        self.publish(&state);
+                    }
                 }
                 Ok(None) => return,
                 Err(error) => {
