@@ -100,8 +100,8 @@ fn check_identity(arguments: &Arguments, evidence: &Evidence) -> Result<(), Erro
         return Err("who must have signed is not given".into());
     };
     match evidence.signer() {
-        Signer::Certificate { issuer: Some(issuer), subject: Some(subject) }
-            if issuer == wanted && subject.as_str() == identity =>
+        Signer::Certificate { issuer: Some(issuer), subjects }
+            if issuer == wanted && subjects.iter().any(|subject| subject.as_str() == identity) =>
         {
             Ok(())
         }

@@ -182,7 +182,7 @@ fn json_carries_its_version_and_the_facts() {
     let trace: Value = serde_json::from_str(&found.out).expect("JSON");
     assert_eq!((&trace["schemaVersion"], &trace["decision"]), (&json!(1), &json!("Allow")));
     let evidence = &trace["images"][0]["verdicts"][0]["authorities"][0]["satisfiedBy"][0];
-    assert_eq!(evidence["signer"]["certificate"]["subject"]["uri"], SUBJECT);
+    assert_eq!(evidence["signer"]["certificate"]["subjects"][0]["uri"], SUBJECT);
     assert_eq!(evidence["claim"]["attestation"]["predicateType"], "https://slsa.dev/provenance/v0.2");
 }
 

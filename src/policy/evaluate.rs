@@ -13,7 +13,7 @@ use crate::evidence::Origin;
 use crate::image::Digest;
 use crate::revocation::Revocations;
 use crate::trust::{GITHUB, TrustRoots};
-use crate::verify::{Claim, Evidence, Gathered, Refusal, Signer, TimeSource};
+use crate::verify::{Claim, Evidence, Gathered, Refusal, Signer, Subject, TimeSource};
 
 /// How far ahead of our clock a verified time may be.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -291,16 +291,14 @@ fn judge(authority: &Authority, evidence: &Evidence, revocations: &Revocations, 
                 return Err(Miss::Elsewhere);
             }
         }
-        (Signers::Keyless { trust_root, identities }, Signer::Certificate { issuer, subject }) => {
+        (Signers::Keyless { trust_root, identities }, Signer::Certificate { issuer, subjects }) => {
             if evidence.trust_root() != Some(trust_root) {
                 return Err(Miss::Elsewhere);
             }
             let issuer = issuer.as_deref();
-            let subject = subject.as_ref().map(crate::verify::Subject::as_str);
             let found = || format!("{} signed by {}", claim(evidence), evidence.signer());
-            if !identities.iter().any(|identity| identity.matches(issuer, subject)) {
-                let subject_matches =
-                    identities.iter().any(|identity| subject.is_some_and(|subject| identity.subject.matches(subject)));
+            if !identities.iter().any(|identity| identity.matches(issuer, subjects)) {
+                let subject_matches = identities.iter().any(|identity| identity.names_one_of(subjects));
                 return if subject_matches {
                     near("IssuerMismatch", found(), 3)
                 } else {
@@ -353,10 +351,13 @@ fn keyless_proofs(trust_root: &str, evidence: &Evidence) -> Result<(), Miss> {
 }
 
 impl Identity {
-    /// A certificate without an issuer or subject matches nothing.
-    fn matches(&self, issuer: Option<&str>, subject: Option<&str>) -> bool {
-        issuer.is_some_and(|issuer| self.issuer.matches(issuer))
-            && subject.is_some_and(|subject| self.subject.matches(subject))
+    /// A certificate without an issuer, or without a name that is read, matches nothing. Any of its names may be the wanted one.
+    fn matches(&self, issuer: Option<&str>, subjects: &[Subject]) -> bool {
+        issuer.is_some_and(|issuer| self.issuer.matches(issuer)) && self.names_one_of(subjects)
+    }
+
+    fn names_one_of(&self, subjects: &[Subject]) -> bool {
+        subjects.iter().any(|subject| self.subject.matches(subject.as_str()))
     }
 }
 

@@ -5,10 +5,10 @@
 
 use sigstore_types::bundle::{TransparencyLogEntry, VerificationMaterialContent};
 use sigstore_types::{Artifact as Signed, Bundle, KindVersion, Sha256Hash, SignatureContent};
-use sigstore_verify::{Error, SubjectAltName, VerificationPolicy, VerificationResult};
+use sigstore_verify::{Error, VerificationPolicy, VerificationResult};
 
 use super::artifact::{Artifact, bind_payload, bind_statement};
-use super::{Claim, Evidence, LogProof, Signer, Subject, TimeSource, VerifiedTime, VerifyError};
+use super::{Claim, Evidence, LogProof, Signer, TimeSource, VerifiedTime, VerifyError, names};
 use crate::evidence::{Discovered, Format, FormatError, bundle, cosign};
 use crate::trust::TrustMaterial;
 
@@ -91,16 +91,13 @@ fn facts(
     if times.is_empty() {
         return Err(VerifyError::Timestamp { reason: "no time is verified".to_owned() });
     }
-    let subject = match result.identity() {
-        Some(SubjectAltName::Email(text)) => Some(Subject::Email(text.clone())),
-        Some(SubjectAltName::Uri(text)) => Some(Subject::Uri(text.clone())),
-        _ => None,
-    };
+    let certificate = bundle.signing_certificate().ok_or(VerifyError::NoCertificate)?;
+    let subjects = names::subjects(certificate.as_bytes())?;
     Ok(Evidence {
         origin: discovered.origin().clone(),
         image: artifact.sha256().clone(),
         claim,
-        signer: Signer::Certificate { issuer: result.issuer().map(str::to_owned), subject },
+        signer: Signer::Certificate { issuer: result.issuer().map(str::to_owned), subjects },
         trust_root: Some(root.name().to_owned()),
         times,
         logs,

@@ -15,6 +15,7 @@ mod artifact;
 mod certificate;
 mod gather;
 mod key;
+mod names;
 
 use std::fmt;
 
@@ -70,9 +71,8 @@ pub enum Signer {
         /// The OpenID Connect issuer. Absent where the certificate names none.
         #[serde(skip_serializing_if = "Option::is_none")]
         issuer: Option<String>,
-        /// The subject alternative name. Absent where the certificate has none that is read.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        subject: Option<Subject>,
+        /// The subject alternative names, any of which may be the one that a policy names. Empty where none is read.
+        subjects: Vec<Subject>,
     },
     /// The holder of a key.
     Key {
@@ -87,6 +87,8 @@ pub enum Signer {
 pub enum Subject {
     /// An rfc822Name.
     Email(String),
+    /// An otherName by which Fulcio knows users that have no e-mail address.
+    OtherName(String),
     /// A uniformResourceIdentifier.
     Uri(String),
 }
@@ -95,7 +97,7 @@ impl Subject {
     /// The name without its kind.
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Email(text) | Self::Uri(text) => text,
+            Self::Email(text) | Self::OtherName(text) | Self::Uri(text) => text,
         }
     }
 }
@@ -103,9 +105,10 @@ impl Subject {
 impl fmt::Display for Signer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Certificate { issuer, subject } => {
-                let subject = subject.as_ref().map_or("(no subject)", Subject::as_str);
-                write!(formatter, "{subject} (issuer {})", issuer.as_deref().unwrap_or("none"))
+            Self::Certificate { issuer, subjects } => {
+                let names: Vec<&str> = subjects.iter().map(Subject::as_str).collect();
+                let names = if names.is_empty() { "(no subject)".to_owned() } else { names.join(", ") };
+                write!(formatter, "{names} (issuer {})", issuer.as_deref().unwrap_or("none"))
             }
             Self::Key { sha256 } => write!(formatter, "key {sha256}"),
         }

@@ -109,12 +109,12 @@ impl Case {
 
     /// Whether the signer is the one that the case names.
     fn is_signed_by(&self, evidence: &Evidence) -> bool {
-        let Signer::Certificate { issuer, subject } = evidence.signer() else { return self.text("key.pub").is_some() };
+        let Signer::Certificate { issuer, subjects } = evidence.signer() else { return self.text("key.pub").is_some() };
         let suite = self.name.starts_with("sigstore-conformance/");
         let wanted = |file: &str, default: &str| self.text(file).or_else(|| suite.then(|| default.to_owned()));
-        let subject = subject.as_ref().map(|subject| subject.as_str().to_owned());
-        // Names of other kinds are not read yet, and one instance gives no issuer.
-        (subject.is_none() || subject == wanted("identity", SUITE.0))
+        let wanted_subject = wanted("identity", SUITE.0).unwrap_or_default();
+        // One instance gives no issuer.
+        subjects.iter().any(|subject| subject.as_str() == wanted_subject)
             && (issuer.is_none() || *issuer == wanted("issuer", SUITE.1))
     }
 
