@@ -258,6 +258,8 @@ impl VerifyError {
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
+mod mutations;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vectors;
