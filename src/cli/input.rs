@@ -6,21 +6,50 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use clap::Args;
 use serde_json::Value;
 
 use super::Error;
+use super::output::Format;
 use crate::policy::Policy;
 use crate::registry::{
     CredentialStore, OciLayout, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,
 };
-use crate::settings::{RegistryFlags, TrustRootFlag};
+use crate::settings::{RegistryFlags, TrustRootFlag, seconds};
 use crate::trust::{TrustMaterial, TrustRoots};
 
 /// Bytes of one input file.
 const FILE_LIMIT: u64 = 16 << 20;
 /// Documents of one input file.
 const DOCUMENT_LIMIT: usize = 10_000;
+
+/// The flags of every subcommand that judges by itself.
+#[derive(Args, Debug)]
+pub(super) struct JudgingFlags {
+    /// An OCI image layout that answers for images, with no network. May be repeated.
+    #[arg(long, value_name = "DIR")]
+    layout: Vec<PathBuf>,
+    /// How the result is printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: Format,
+    /// Seconds that each object has; what is not judged by then is undecided.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(super) timeout: Duration,
+    #[command(flatten)]
+    registry: RegistryFlags,
+}
+
+impl JudgingFlags {
+    /// Where images come from: the layouts if any are given, with no network; else registries, with the user's own logins.
+    pub(super) fn sources(&self) -> Result<Sources, Error> {
+        let open = |path: &PathBuf| OciLayout::open(path).map_err(|error| Error::Usage(error.to_string()));
+        let layouts = self.layout.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let registry = if layouts.is_empty() { Some(client(&self.registry, true)?) } else { None };
+        Ok(Sources { layouts, registry })
+    }
+}
 
 pub(super) fn unreadable(path: &Path, reason: &dyn std::fmt::Display) -> Error {
     Error::Input { path: path.display().to_string(), reason: reason.to_string() }
@@ -132,16 +161,6 @@ pub(super) fn trust_roots(flags: &[TrustRootFlag]) -> Result<TrustRoots, Error> 
         roots.insert(material);
     }
     Ok(roots)
-}
-
-/// Where images come from: the layouts if any are given, with no network; else registries.
-pub(super) fn sources(layouts: &[PathBuf], flags: &RegistryFlags, own_logins: bool) -> Result<Sources, Error> {
-    let layouts = layouts
-        .iter()
-        .map(|path| OciLayout::open(path).map_err(|error| Error::Usage(error.to_string())))
-        .collect::<Result<Vec<_>, _>>()?;
-    let registry = if layouts.is_empty() { Some(client(flags, own_logins)?) } else { None };
-    Ok(Sources { layouts, registry })
 }
 
 /// A registry client. `own_logins`: also with the user's own logins, where podman and docker keep them.

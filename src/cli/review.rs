@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::input::JudgingFlags;
 use super::output::{self, Format};
 use super::{Error, Exit, input, now};
 use crate::admission::{self, Answered, NoLookup};
@@ -19,7 +20,7 @@ use crate::decision::{Answer, ReviewAnswer, SCHEMA_VERSION, Trace};
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{Limits, Sources};
-use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, seconds};
+use crate::settings::{TrustRootFlag, UnmatchedFlag};
 use crate::workload::WorkloadKind;
 
 #[derive(Args, Debug)]
@@ -30,23 +31,14 @@ pub(super) struct Arguments {
     /// A policy file, or a folder of them. May be repeated.
     #[arg(long, value_name = "PATH", required = true)]
     policies: Vec<PathBuf>,
-    /// An OCI image layout that answers for the images, with no network. May be repeated.
-    #[arg(long, value_name = "DIR")]
-    layout: Vec<PathBuf>,
     /// What happens to images that no enforcing policy governs.
     #[arg(long, value_enum, default_value = "Deny")]
     unmatched: UnmatchedFlag,
     /// A trust root for policies by name, from a file. May be repeated.
     #[arg(long, value_name = "NAME=FILE")]
     trust_root: Vec<TrustRootFlag>,
-    /// How the results are printed.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-    /// Seconds that each object has.
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
-    timeout: Duration,
     #[command(flatten)]
-    registry: RegistryFlags,
+    judging: JudgingFlags,
 }
 
 /// Groups of which every kind that names images is known, so that another kind in them is a mistake.
@@ -80,7 +72,7 @@ struct ObjectReport {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
-    let Arguments { file, policies, layout, unmatched, trust_root, output, timeout, registry } = arguments;
+    let Arguments { file, policies, unmatched, trust_root, judging } = arguments;
     let mut documents = Vec::new();
     for path in &file {
         documents.extend(input::documents(path)?);
@@ -89,17 +81,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let snapshot = Snapshot::new(input::trust_roots(&trust_root)?, Unmatched::from(unmatched))
         .with_policies(policies, Vec::new())
         .with_namespaces(namespaces(&documents));
-    let judge = Judge::new(input::sources(&layout, &registry, true)?, Limits::default());
+    let judge = Judge::new(judging.sources()?, Limits::default());
     let only_reviews = documents.iter().all(admission::is_review);
     let mut reviewed = Vec::new();
     for document in documents {
-        reviewed.extend(review(&judge, &snapshot, document, timeout).await?);
+        reviewed.extend(review(&judge, &snapshot, document, judging.timeout).await?);
     }
     if reviewed.is_empty() {
         return Err(Error::Usage("the input holds no object that names images".to_owned()));
     }
     let exit = reviewed.iter().map(exit).max().unwrap_or(Exit::Denied);
-    match output {
+    match judging.output {
         Format::Text => print_text(&reviewed)?,
         Format::Json if only_reviews => {
             for one in &reviewed {

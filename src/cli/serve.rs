@@ -98,7 +98,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     } = arguments;
     telemetry::start_logging(log_format, &log);
     let roots = input::trust_roots(&trust_root)?;
-    let judge = Judge::new(input::sources(&[], &registry, false)?, Limits::default());
+    let judge = Judge::new(input::client(&registry, false)?, Limits::default());
     let client = client(kubeconfig).await?;
     let cluster = Cluster::new(client, roots, Unmatched::from(unmatched));
     let bind = |address: SocketAddr| TcpListener::bind(address).map_err(|error| surroundings("listening", &error));

@@ -4,12 +4,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::input::JudgingFlags;
 use super::output::{self, Format};
 use super::{Error, Exit, input, now};
 use crate::decision::Decision;
@@ -17,7 +17,7 @@ use crate::image::ImageReference;
 use crate::judge::{Judge, Request};
 use crate::policy::{Policy, Scope, Snapshot, Unmatched};
 use crate::registry::Limits;
-use crate::settings::{RegistryFlags, TrustRootFlag, seconds};
+use crate::settings::TrustRootFlag;
 use crate::trust::PUBLIC_GOOD;
 use crate::workload::ContainerImage;
 
@@ -33,20 +33,11 @@ pub(super) struct Arguments {
     /// Ask for an attestation of this type instead of a signature: one of cosign's names, or a predicate type URI.
     #[arg(long = "type", value_name = "TYPE")]
     attestation_type: Option<String>,
-    /// An OCI image layout that answers for the image, with no network. May be repeated.
-    #[arg(long, value_name = "DIR")]
-    layout: Vec<PathBuf>,
     /// The trust root for the identity (public-good, staging, github, or NAME=FILE); with --policy, roots by name.
     #[arg(long, value_name = "NAME[=FILE]")]
     trust_root: Vec<TrustRootFlag>,
-    /// How the result is printed.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-    /// Seconds after which what is not judged yet is undecided.
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
-    timeout: Duration,
     #[command(flatten)]
-    registry: RegistryFlags,
+    judging: JudgingFlags,
 }
 
 /// Who must have signed, where no policy says it.
@@ -72,8 +63,7 @@ struct SignerFlags {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
-    let Arguments { image, policy, signer, attestation_type, layout, trust_root, output, timeout, registry } =
-        arguments;
+    let Arguments { image, policy, signer, attestation_type, trust_root, judging } = arguments;
     let reference = ImageReference::parse(&image).map_err(|error| Error::Usage(format!("{image:?}: {error}")))?;
     let roots = input::trust_roots(&trust_root)?;
     let policies = if policy.is_empty() {
@@ -82,13 +72,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     } else {
         input::policies(&policy)?
     };
-    let judge = Judge::new(input::sources(&layout, &registry, true)?, Limits::default());
+    let judge = Judge::new(judging.sources()?, Limits::default());
     // An image that no policy selects is no success.
     let snapshot = Snapshot::new(roots, Unmatched::Deny).with_policies(policies, Vec::new());
     let request = Request { images: vec![ContainerImage::named("image", &image)], scope: Scope::Anywhere, runs: false };
-    let verdicts = judge.judge(&request, &snapshot, now(), Instant::now() + timeout).await;
+    let verdicts = judge.judge(&request, &snapshot, now(), Instant::now() + judging.timeout).await;
     let decision = Decision::new(verdicts, snapshot.unmatched());
-    match output {
+    match judging.output {
         Format::Text => output::print_text(&decision.text())?,
         Format::Json => output::print_json(&decision.trace())?,
     }

@@ -1,3 +1,5 @@
+//! Layouts as cosign and others write them, and layouts that are broken or lie.
+
 use std::fs;
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Manifests and indexes that two readers would read differently, and those that they read alike.
+
 use super::*;
 
 const DIGEST: &str = "sha256:e0a0a765d690a5104331cfbac88ebbbf01736c1f87aaa3cd455c516a5ea586a5";

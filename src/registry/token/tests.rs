@@ -1,3 +1,5 @@
+//! Challenges, realms and tokens: which are answered, which are refused, and what is remembered.
+
 use super::*;
 use crate::image::ImageReference;
 use crate::registry::{RegistryOptions, TlsRoots};
