@@ -135,6 +135,10 @@ fn decode(body: &[u8]) -> Result<AdmissionRequest, (String, String)> {
         )));
     }
     let request = review.request.ok_or_else(|| failed("it holds no request".to_owned()))?;
+    // Every kind that we judge lives in a namespace, and policies select by it.
+    if request.namespace.as_deref().unwrap_or_default().is_empty() {
+        return Err(failed("the request has no namespace".to_owned()));
+    }
     if request.uid.is_empty() {
         return Err(failed("the request has no uid".to_owned()));
     }

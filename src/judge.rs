@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use crate::decision::{Finding, ImageVerdicts, Refused};
 use crate::image::{Digest, ImageReference, ResolvedImage};
 use crate::policy::{
-    ErrorReason, FailReason, Outcome, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate,
-    namespace_unknown, refused, through_children, undecided, unparsable,
+    ErrorReason, FailReason, Outcome, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate, refused,
+    through_children, undecided, unparsable,
 };
 use crate::registry::{Discovery, ImageSource, Limits, RegistryError, children, discover, resolve};
 use crate::trust::{PublicKey, TrustMaterial};
@@ -267,7 +267,8 @@ fn without_evidence(selected: &Selected, context: &Context<'_>) -> Vec<Verdict> 
         Scope::Namespace(namespace) => namespace.name.as_str(),
         Scope::Anywhere => "",
     };
-    let unknown = selected.undecided.iter().map(|policy| namespace_unknown(policy, namespace));
+    let reason = || ErrorReason::NamespaceUnknown { namespace: namespace.to_owned() };
+    let unknown = selected.undecided.iter().map(|policy| undecided(policy, reason()));
     selected.invalid.iter().map(|policy| unparsable(policy)).chain(unknown).collect()
 }
 

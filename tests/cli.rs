@@ -259,6 +259,8 @@ fn bad_reviews_and_objects_are_denied_with_a_reason() {
         ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": null})),
         ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "request": {}})),
         ("Undecodable", with("/request/uid", json!(""))),
+        ("Undecodable", with("/request/namespace", json!(""))),
+        ("Undecodable", with("/request/namespace", json!(null))),
         ("Undecodable", with("/request/kind", json!("Pod"))),
         ("ObjectKindMismatch", with("/request/kind/kind", json!("PodTemplate"))),
         ("UnknownKind", with("/request/kind/kind", json!("Widget"))),

@@ -1,7 +1,7 @@
 //! The policies and namespaces that a watch has seen, and the snapshot made of them.
 //!
-//! No client and no clock: events in, snapshot out. One object that does not parse never hides the others, and is never dropped:
-//! it keeps its last good form if it has one, else it denies what it selects.
+//! No client and no clock: events in, snapshot out. One object that does not parse never hides the others, and is never dropped: its
+//! last good form stays in force if it has one, and it denies whatever else it selects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ struct Entry {
 #[derive(Clone, Debug)]
 enum Parsed {
     Valid(Arc<Policy>),
-    Invalid(Arc<InvalidPolicy>),
+    /// What it says now, and its last good form if it had one.
+    Invalid(Arc<InvalidPolicy>, Option<Arc<Policy>>),
 }
 
 impl Index {
@@ -96,7 +97,10 @@ impl Index {
         for entry in self.policies.values() {
             match &entry.state {
                 Parsed::Valid(policy) => valid.push(Arc::clone(policy)),
-                Parsed::Invalid(policy) => invalid.push(Arc::clone(policy)),
+                Parsed::Invalid(policy, last_good) => {
+                    invalid.push(Arc::clone(policy));
+                    valid.extend(last_good.clone());
+                }
             }
         }
         Snapshot::new(roots, unmatched).with_policies(valid, invalid).with_namespaces(self.namespaces.clone())
@@ -109,17 +113,16 @@ impl Index {
             Ok(policy) => Parsed::Valid(Arc::new(policy)),
             Err(error) => {
                 tracing::warn!(policy = %name, %error, "a stored policy does not parse");
-                self.last_good(&name, &uid)
-                    .map_or_else(|| Parsed::Invalid(Arc::new(InvalidPolicy::salvage(object, error))), Parsed::Valid)
+                Parsed::Invalid(Arc::new(InvalidPolicy::salvage(object, error)), self.last_good(&name, &uid))
             }
         };
         (name, Entry { uid, state })
     }
 
     fn last_good(&self, name: &str, uid: &str) -> Option<Arc<Policy>> {
-        match self.policies.get(name) {
-            Some(Entry { uid: known, state: Parsed::Valid(policy) }) if known == uid => Some(Arc::clone(policy)),
-            _ => None,
+        match &self.policies.get(name).filter(|known| known.uid == uid)?.state {
+            Parsed::Valid(policy) => Some(Arc::clone(policy)),
+            Parsed::Invalid(_, last_good) => last_good.clone(),
         }
     }
 }
@@ -177,6 +180,13 @@ mod tests {
         index.apply_policy(&object("p", "1", &json!(["ghcr.io/acme/**"])));
         index.apply_policy(&with_typo(object("p", "1", &json!(["ghcr.io/acme/**"]))));
         assert_eq!(governing(&index, "ghcr.io/acme/a:1"), (vec!["p".into()], vec![]));
+        // What it meant to govern beside that is denied, however often it changes without parsing.
+        for _ in 0..2 {
+            index.apply_policy(&with_typo(object("p", "1", &json!(["ghcr.io/acme/**", "quay.io/**"]))));
+            assert_eq!(governing(&index, "ghcr.io/acme/a:1"), (vec!["p".into()], vec![]));
+            assert_eq!(governing(&index, "quay.io/x/y:1"), (vec![], vec!["p".into()]));
+            assert_eq!(index.snapshot(TrustRoots::default(), Unmatched::Deny).policy_counts(), (1, 1));
+        }
         index.apply_policy(&with_typo(object("p", "2", &json!(["ghcr.io/acme/**"]))));
         assert_eq!(governing(&index, "ghcr.io/acme/a:1"), (vec![], vec!["p".into()]));
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::policy::{ErrorReason, FailReason, Policy, namespace_unknown, refused, undecided};
+use crate::policy::{ErrorReason, FailReason, Policy, refused, undecided};
 
 fn policy(action: &str) -> Policy {
     Policy::parse(&json!({
@@ -20,6 +20,10 @@ fn fail(action: &str) -> Verdict {
 
 fn error(action: &str) -> Verdict {
     undecided(&policy(action), ErrorReason::TrustRootUnknown { name: "own".into() })
+}
+
+fn unknown_namespace(action: &str) -> Verdict {
+    undecided(&policy(action), ErrorReason::NamespaceUnknown { namespace: "n".into() })
 }
 
 /// A pass, the only way there is one: evidence that was verified.
@@ -71,7 +75,8 @@ fn exactly_what_must_deny_denies() {
         ("warn is no match", judged(vec![pass("Warn")]), Closed, Deny),
         ("audit is no match", judged(vec![pass("Audit")]), Closed, Deny),
         ("warn beside a pass", judged(vec![pass("Enforce"), fail("Warn")]), Closed, Allow),
-        ("unknown namespace", judged(vec![namespace_unknown(policy("Audit").name(), "n")]), Open, Undecided),
+        ("unknown namespace", judged(vec![unknown_namespace("Enforce")]), Open, Undecided),
+        ("unknown namespace under audit", judged(vec![unknown_namespace("Audit")]), Open, Allow),
         ("revoked", vec![image(revoked)], Open, Deny),
         ("a limit", vec![image(limit(false))], Open, Deny),
         ("out of time", vec![image(limit(true))], Open, Undecided),

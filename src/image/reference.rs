@@ -31,6 +31,10 @@ const MAXIMUM_TAG_LENGTH: usize = 128;
 pub(super) const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_LEGACY: &str = "index.docker.io";
 
+/// Other hosts of Docker Hub; each image has one name here.
+const DOCKER_HUB_ALIASES: [&str; 5] =
+    ["auth.docker.io", "hub.docker.com", "registry-1.docker.io", "registry.docker.io", "registry.hub.docker.com"];
+
 /// The namespace of Docker Hub's official images, which short names leave out.
 pub(super) const OFFICIAL_NAMESPACE: &str = "library/";
 
@@ -349,10 +353,16 @@ pub(super) fn canonical_host(text: &str) -> Result<String, ReferenceError> {
     };
     // The comparison with Docker Hub comes last: only the exact spelling above is Docker Hub to a runtime.
     let is_path_in_lower_case = host != text && !host.contains(['.', ':']);
-    if is_path_in_lower_case || host == DOCKER_HUB || host == DOCKER_HUB_LEGACY {
+    if is_path_in_lower_case || host == DOCKER_HUB || host == DOCKER_HUB_LEGACY || is_docker_hub_alias(&host) {
         return Err(ReferenceError::AmbiguousHost { host: text.to_owned() });
     }
     Ok(host)
+}
+
+/// Whether a host serves Docker Hub's images under another name: a policy for `docker.io` would not see them.
+fn is_docker_hub_alias(host: &str) -> bool {
+    let name = host.split(':').next().unwrap_or_default();
+    DOCKER_HUB_ALIASES.contains(&name)
 }
 
 /// Splits a host from its port and parses the latter.

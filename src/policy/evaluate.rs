@@ -165,12 +165,6 @@ pub fn refused(policy: &Policy, reason: FailReason) -> Verdict {
     Verdict::without_trace(policy.name.clone(), policy.action, Outcome::Fail(reason))
 }
 
-/// The verdict of a policy whose namespace match cannot be told. Enforced: it may be one that enforces.
-pub fn namespace_unknown(policy: &PolicyName, namespace: &str) -> Verdict {
-    let reason = ErrorReason::NamespaceUnknown { namespace: namespace.to_owned() };
-    Verdict::without_trace(policy.clone(), Action::Enforce, Outcome::Error(reason))
-}
-
 /// The verdict of a stored policy that does not parse. Enforced, whatever action it may have meant.
 pub fn unparsable(policy: &InvalidPolicy) -> Verdict {
     let reason = ErrorReason::PolicyInvalid { reason: policy.error.to_string() };

@@ -17,8 +17,8 @@ use crate::trust::PublicKey;
 
 pub use crate::api::{Action, Tags};
 pub use evaluate::{
-    AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Problem, Verdict, evaluate, namespace_unknown, refused,
-    through_children, undecided, unparsable,
+    AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Problem, Verdict, evaluate, refused, through_children,
+    undecided, unparsable,
 };
 pub use matcher::{MatcherError, NameGlob, StringMatcher};
 pub use parse::PolicyError;

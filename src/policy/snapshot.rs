@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::select::Applies;
-use super::{InvalidPolicy, Namespace, NamespaceLabels, Policy, PolicyName, Scope};
+use super::{InvalidPolicy, Namespace, NamespaceLabels, Policy, Scope};
 use crate::image::{Digest, Repository};
 use crate::revocation::Revocations;
 use crate::trust::TrustRoots;
@@ -40,7 +40,7 @@ pub struct Selected {
     /// Those that apply.
     pub policies: Vec<Arc<Policy>>,
     /// Those that would apply to a namespace with certain labels, which nobody knows.
-    pub undecided: Vec<PolicyName>,
+    pub undecided: Vec<Arc<Policy>>,
     /// Those that do not parse.
     pub invalid: Vec<Arc<InvalidPolicy>>,
 }
@@ -87,11 +87,14 @@ impl Snapshot {
             match policy.applies(repository, digest, scope) {
                 Applies::Yes => selected.policies.push(Arc::clone(policy)),
                 Applies::No => {}
-                Applies::Undecided => selected.undecided.push(policy.name().clone()),
+                Applies::Undecided => selected.undecided.push(Arc::clone(policy)),
             }
         }
-        selected.invalid =
-            self.invalid.iter().filter(|policy| policy.applies(repository, digest)).map(Arc::clone).collect();
+        // A policy that is in force in its last good form speaks for itself where that form governs; elsewhere what it meant to
+        // say now denies.
+        let speaks = |invalid: &InvalidPolicy| selected.policies.iter().any(|policy| policy.name() == invalid.name());
+        let invalid = self.invalid.iter().filter(|policy| policy.applies(repository, digest) && !speaks(policy));
+        selected.invalid = invalid.map(Arc::clone).collect();
         selected
     }
 
