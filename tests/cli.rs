@@ -298,6 +298,11 @@ fn unreadable_input_is_a_usage_error() {
         ("a kind of long ago", "apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: d}\n"),
         ("only objects without images", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"),
         ("broken YAML", "a: [\n"),
+        ("an object that is no list but has items", r#"{"apiVersion":"v1","kind":"Pod","items":[]}"#),
+        ("a list without items", "apiVersion: v1\nkind: PodList\n"),
+        ("lists in a list", r#"{"apiVersion":"v1","kind":"List","items":[{"kind":"List","items":[]}]}"#),
+        ("merged mappings", "apiVersion: v1\nkind: Pod\nspec:\n  a: 1\n  <<: {a: 2}\n"),
+        ("merged mappings in flow", "a: {b: 1, << : {b: 2}}\n"),
         ("a key twice", "apiVersion: v1\nkind: Pod\nkind: ConfigMap\n"),
     ] {
         let found = review(text, &["--unmatched", "Allow"]);
@@ -328,6 +333,20 @@ fn a_policy_that_does_not_parse_judges_nothing() {
         }
         assert_eq!(verify(&[IMAGE, "--layout", LAYOUT, "--policy", &path]).code, 2, "{what}");
     }
+}
+
+#[test]
+fn every_object_of_a_list_is_judged_and_names_stay_harmless() {
+    let other = pod("ghcr.io/other/image:1");
+    for kind in ["List", "PodList"] {
+        let list = json!({"apiVersion": "v1", "kind": kind, "items": [pod(IMAGE), other]});
+        assert_eq!(review(&list.to_string(), &[]).code, 1, "{kind}");
+    }
+    let mut forged = other;
+    forged["metadata"]["name"] = json!("x\nallowed everything\u{1b}[2J");
+    let found = review(&forged.to_string(), &[]);
+    assert!(found.code == 1 && !found.out.contains('\u{1b}'), "{}", found.out);
+    assert!(found.out.lines().all(|line| !line.starts_with("allowed")), "{}", found.out);
 }
 
 #[test]

@@ -80,21 +80,17 @@ pub(super) fn documents(path: &Path) -> Result<Vec<Value>, Error> {
             .into_iter()
             .collect::<Result<_, _>>()
             .map_err(|error| unreadable(path, &error))?
+    } else if merges(&text) {
+        return Err(unreadable(
+            path,
+            &"it merges mappings by `<<`, which other readers resolve differently; write them out",
+        ));
     } else {
         serde_saphyr::from_multiple(&text).map_err(|error| unreadable(path, &error))?
     };
     let mut unfolded = Vec::new();
     for document in documents {
-        match document {
-            Value::Null => {}
-            Value::Object(mut object) if object.get("kind").and_then(Value::as_str) == Some("List") => {
-                match object.remove("items") {
-                    Some(Value::Array(items)) => unfolded.extend(items),
-                    _ => return Err(unreadable(path, &"a List without items")),
-                }
-            }
-            document => unfolded.push(document),
-        }
+        unfold(path, document, &mut unfolded)?;
     }
     if unfolded.len() > DOCUMENT_LIMIT {
         return Err(unreadable(path, &format!("it holds more than {DOCUMENT_LIMIT} objects")));
@@ -103,6 +99,42 @@ pub(super) fn documents(path: &Path) -> Result<Vec<Value>, Error> {
         return Err(unreadable(path, &"it holds no document"));
     }
     Ok(unfolded)
+}
+
+/// Takes a list apart, as kubectl does with whatever has `items`; an object that is no list and has them all the same is refused,
+/// since kubectl would send the items and not the object.
+fn unfold(path: &Path, document: Value, unfolded: &mut Vec<Value>) -> Result<(), Error> {
+    match document {
+        Value::Null => Ok(()),
+        Value::Object(mut object) => {
+            let is_list = object.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+            match (is_list, object.remove("items")) {
+                (true, Some(Value::Array(items))) if items.iter().all(|item| item.get("items").is_none()) => {
+                    unfolded.extend(items);
+                    Ok(())
+                }
+                (true, _) => Err(unreadable(path, &"a list without items, or with lists among them")),
+                (false, None) => {
+                    unfolded.push(Value::Object(object));
+                    Ok(())
+                }
+                (false, Some(_)) => Err(unreadable(path, &"an object that is no list but has items")),
+            }
+        }
+        other => {
+            unfolded.push(other);
+            Ok(())
+        }
+    }
+}
+
+/// Whether YAML text merges mappings by `<<`, which readers resolve in different orders: what is judged here and what is sent to the
+/// cluster would not be the same.
+fn merges(text: &str) -> bool {
+    text.split("<<")
+        .skip(1)
+        .any(|behind| behind.trim_start_matches(['"', '\'', ' ', '\t', '\n', '\r']).starts_with(':'))
+        || text.contains("? <<")
 }
 
 /// The policies in files, and in the YAML and JSON files of folders.
@@ -133,14 +165,16 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
             files.push(path.clone());
             continue;
         }
-        let is_policy_file = |path: &PathBuf| {
+        let is_policy_file = |path: &Path| {
             let extension = path.extension().and_then(|extension| extension.to_str());
             path.is_file() && extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
         };
         let entries = std::fs::read_dir(path).map_err(|error| unreadable(path, &error))?;
         let entries: Result<Vec<PathBuf>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
-        let mut found: Vec<PathBuf> =
-            entries.map_err(|error| unreadable(path, &error))?.into_iter().filter(is_policy_file).collect();
+        let mut found = entries.map_err(|error| unreadable(path, &error))?;
+        if let Some(other) = found.iter().find(|path| !is_policy_file(path)) {
+            return Err(unreadable(other, &"a folder of policies holds .yaml, .yml and .json files and nothing else"));
+        }
         if found.is_empty() {
             return Err(unreadable(path, &"no .yaml, .yml or .json file in it"));
         }

@@ -16,7 +16,7 @@ use super::input::JudgingFlags;
 use super::output::{self, Format};
 use super::{Error, Exit, input, now};
 use crate::admission::{self, Answered, NoLookup};
-use crate::decision::{Answer, ReviewAnswer, SCHEMA_VERSION, Trace};
+use crate::decision::{Answer, ReviewAnswer, SCHEMA_VERSION, Trace, plain};
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{Limits, Sources};
@@ -126,7 +126,8 @@ async fn review(
         match creation(&document)? {
             Document::Names(review) => review,
             Document::NamesNone { kind, name } => {
-                output::complain(&format!("countersign: not judged, since its kind names no images: {kind} {name}"));
+                let what = plain(&format!("{kind} {name}"));
+                output::complain(&format!("countersign: not judged, since its kind names no images: {what}"));
                 return Ok(None);
             }
         }
@@ -209,7 +210,7 @@ fn print_text(reviewed: &[Reviewed]) -> Result<(), Error> {
         let name = if one.name.is_empty() { "(no name)" } else { one.name.as_str() };
         let kind = if one.kind.is_empty() { "AdmissionReview" } else { one.kind.as_str() };
         let place = if one.namespace.is_empty() { String::new() } else { format!("{}/", one.namespace) };
-        output::print(&format!("{kind} {place}{name}\n"))?;
+        output::print(&format!("{}\n", plain(&format!("{kind} {place}{name}"))))?;
         let text = match &one.answered.decided {
             Some(decided) => decided.decision.text(),
             None => format!("denied  {}", one.answered.response.message()),

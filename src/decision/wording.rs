@@ -96,7 +96,7 @@ pub(super) fn story(decision: &Decision, image: &ImageVerdicts) -> String {
         Finding::Judged(verdicts) => {
             for verdict in verdicts {
                 if verdict.passes() {
-                    let _ = write!(text, "\n  policy {}: satisfied", verdict.policy());
+                    let _ = write!(text, "\n  policy {}: satisfied", plain(verdict.policy().as_str()));
                     for trace in verdict.authorities() {
                         for evidence in &trace.satisfied_by {
                             text.push_str(&satisfied(image, trace, evidence));
@@ -125,7 +125,7 @@ fn satisfied(image: &ImageVerdicts, trace: &AuthorityTrace, evidence: &Evidence)
         Claim::Attestation { predicate_type } => format!("attestation {}", plain(predicate_type)),
     };
     let mut text =
-        format!("\n    {}: {what}\n      signer: {}", trace.authority, plain(&evidence.signer().to_string()));
+        format!("\n    {}: {what}\n      signer: {}", plain(&trace.authority), plain(&evidence.signer().to_string()));
     for time in evidence.times() {
         let by = match time.source {
             TimeSource::Log => "log time",
@@ -161,7 +161,8 @@ fn verdict_text(verdict: &Verdict) -> String {
         Action::Warn => " (warns only)",
         Action::Audit => " (audits only)",
     };
-    let mut text = format!("\n  policy {}: {} [{}]{action}", verdict.policy(), headline(verdict), code(verdict));
+    let mut text =
+        format!("\n  policy {}: {} [{}]{action}", plain(verdict.policy().as_str()), headline(verdict), code(verdict));
     if matches!(verdict.outcome(), Outcome::Fail(FailReason::RequirementNotMet)) {
         for trace in verdict.authorities().iter().filter(|trace| trace.satisfied_by.is_empty()) {
             text.push_str(&unmet(trace));
@@ -172,7 +173,7 @@ fn verdict_text(verdict: &Verdict) -> String {
 }
 
 fn unmet(trace: &AuthorityTrace) -> String {
-    let mut text = format!("\n    authority {}\n    wanted: {}", trace.authority, plain(&trace.wanted));
+    let mut text = format!("\n    authority {}\n    wanted: {}", plain(&trace.authority), plain(&trace.wanted));
     if trace.near_misses.is_empty() {
         text.push_str("\n    found:  nothing");
     }
@@ -259,7 +260,13 @@ fn reach(code: &str) -> &'static str {
 
 /// One line for a warning: the API server cuts longer ones.
 pub(super) fn warning(image: &ImageVerdicts, verdict: &Verdict) -> String {
-    let mut text = format!("{}: policy {} [{}]: {}", image.field, verdict.policy(), code(verdict), headline(verdict));
+    let mut text = format!(
+        "{}: policy {} [{}]: {}",
+        image.field,
+        plain(verdict.policy().as_str()),
+        code(verdict),
+        headline(verdict)
+    );
     if let Some(miss) = verdict.authorities().iter().find_map(|trace| trace.near_misses.first()) {
         let _ = write!(text, "; found {}", miss.found);
     }
@@ -272,7 +279,7 @@ pub(super) fn unmatched_warning(image: &ImageVerdicts) -> String {
 }
 
 /// A text that somebody else wrote, fit for a terminal and a log: no control or direction-changing characters, and not endless.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let hidden = |character: char| {
         character.is_control()
             || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

@@ -50,6 +50,12 @@ pub enum ReferenceError {
         /// The host as written.
         host: String,
     },
+    /// Docker Hub under a name that policies for `docker.io` do not see.
+    #[error("registry host {host:?} is another name of Docker Hub: write \"docker.io\"")]
+    DockerHubAlias {
+        /// The host as written.
+        host: String,
+    },
     /// A digest of another algorithm than sha256.
     #[error("digest algorithm {algorithm:?} is not supported: only sha256 is")]
     DigestAlgorithm {
@@ -353,8 +359,11 @@ pub(super) fn canonical_host(text: &str) -> Result<String, ReferenceError> {
     };
     // The comparison with Docker Hub comes last: only the exact spelling above is Docker Hub to a runtime.
     let is_path_in_lower_case = host != text && !host.contains(['.', ':']);
-    if is_path_in_lower_case || host == DOCKER_HUB || host == DOCKER_HUB_LEGACY || is_docker_hub_alias(&host) {
+    if is_path_in_lower_case || host == DOCKER_HUB || host == DOCKER_HUB_LEGACY {
         return Err(ReferenceError::AmbiguousHost { host: text.to_owned() });
+    }
+    if is_docker_hub_alias(&host) {
+        return Err(ReferenceError::DockerHubAlias { host: text.to_owned() });
     }
     Ok(host)
 }

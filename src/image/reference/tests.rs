@@ -296,3 +296,18 @@ fn equality_ignores_how_a_reference_was_written() {
     assert_ne!(parse("nginx"), parse("nginx:latest"));
     assert_ne!(parse("nginx"), parse("acme/nginx"));
 }
+
+/// A policy for `docker.io` must see every image of Docker Hub.
+#[test]
+fn docker_hub_has_one_name() {
+    for host in ["registry-1.docker.io", "registry.hub.docker.com", "REGISTRY-1.docker.io", "registry-1.docker.io:443"]
+    {
+        let reference = ImageReference::parse(&format!("{host}/library/nginx:1"));
+        assert!(matches!(reference, Err(ReferenceError::DockerHubAlias { .. })), "{host}: {reference:?}");
+        assert!(crate::image::ImagePattern::parse(&format!("{host}/**")).is_err(), "{host}");
+    }
+    for host in ["docker.io", "index.docker.io"] {
+        assert_eq!(ImageReference::parse(&format!("{host}/library/nginx:1")).unwrap().repository().host(), "docker.io");
+    }
+    assert!(ImageReference::parse("registry-1.docker.io.example.com/library/nginx:1").is_ok());
+}
