@@ -299,6 +299,33 @@ fn a_key_authority_takes_its_keys_only() {
 }
 
 #[test]
+fn each_proof_is_needed_by_itself() {
+    use crate::verify::TimeSource::{Log, TimestampAuthority};
+    use crate::verify::fixtures::{gathered, under, without};
+    let slsa = gathered_slsa(&[PUBLIC_GOOD], &[]);
+    let whole = &slsa.verified()[0];
+    for (proof, code) in [
+        ("log", "LogMissing"),
+        ("certificate transparency", "CertificateTransparencyMissing"),
+        ("time", "TimestampMissing"),
+    ] {
+        let found = verdict(&valid(), &gathered(vec![without(whole, proof)]), &[], now());
+        assert_eq!((found.passes(), nearest(&found)), (false, code));
+        // What lacks a proof beside what has it takes nothing away.
+        assert!(verdict(&valid(), &gathered(vec![without(whole, proof), whole.clone()]), &[], now()).passes());
+    }
+    // Under GitHub's root a timestamp authority's word is needed, and a log's is not enough.
+    let github = with(valid(), "/authorities/0/keyless/trustRoot", json!(GITHUB));
+    let bare = without(&without(whole, "log"), "certificate transparency");
+    assert!(verdict(&github, &gathered(vec![under(&bare, GITHUB, TimestampAuthority)]), &[], now()).passes());
+    let found = verdict(&github, &gathered(vec![under(&bare, GITHUB, Log)]), &[], now());
+    assert_eq!((found.passes(), nearest(&found)), (false, "TimestampMissing"));
+    // And what GitHub's root excuses, no other does.
+    let found = verdict(&valid(), &gathered(vec![under(&bare, PUBLIC_GOOD, TimestampAuthority)]), &[], now());
+    assert_eq!((found.passes(), nearest(&found)), (false, "LogMissing"));
+}
+
+#[test]
 fn proofs_are_needed_by_default_and_githubs_root_asks_for_a_timestamp_instead() {
     // Under GitHub's root nothing of the public-good instance verifies, so that no proof can be borrowed.
     let gathered = gathered_slsa(&[GITHUB], &[]);

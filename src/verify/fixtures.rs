@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::{Evidence, Gathered, TimeSource};
 use crate::evidence::{Discovered, DiscoveryPath, Origin};
 use crate::image::{Digest, ImageReference, ResolvedImage};
 use crate::trust::{PublicKey, TrustMaterial};
@@ -66,4 +67,31 @@ pub(crate) fn legacy(name: &str) -> (Vec<Discovered>, Option<PublicKey>) {
 
 pub(crate) fn tree(tag: &str) -> ResolvedImage {
     image(bytes(format!("tests/data/registry-tree/securesystemsengineering/testimage/manifests/{tag}")))
+}
+
+/// Real evidence from which one proof is taken away, as if it had been verified without it.
+pub(crate) fn without(evidence: &Evidence, proof: &str) -> Evidence {
+    let mut evidence = evidence.clone();
+    match proof {
+        "log" => evidence.logs.clear(),
+        "certificate transparency" => evidence.certificate_transparency = false,
+        "time" => evidence.times.clear(),
+        other => panic!("{other} is no proof"),
+    }
+    evidence
+}
+
+/// The same evidence under another root's name, dated by another kind of source.
+pub(crate) fn under(evidence: &Evidence, root: &str, source: TimeSource) -> Evidence {
+    let mut evidence = evidence.clone();
+    evidence.trust_root = Some(root.to_owned());
+    for time in &mut evidence.times {
+        time.source = source;
+    }
+    evidence
+}
+
+/// What was gathered, if this had been verified.
+pub(crate) fn gathered(verified: Vec<Evidence>) -> Gathered {
+    Gathered::of(verified)
 }

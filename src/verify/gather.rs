@@ -33,6 +33,11 @@ pub struct Refusal {
 }
 
 impl Gathered {
+    #[cfg(test)]
+    pub(super) fn of(verified: Vec<Evidence>) -> Self {
+        Self { verified, refused: Vec::new() }
+    }
+
     /// What was verified.
     pub fn verified(&self) -> &[Evidence] {
         &self.verified
