@@ -52,7 +52,7 @@ pub struct Decided {
     pub uid: String,
     /// The object's kind.
     pub kind: String,
-    /// The object's namespace; empty if it has none.
+    /// The object's namespace.
     pub namespace: String,
     /// The object's name, or the start of it where the API server completes it.
     pub name: String,
@@ -77,7 +77,7 @@ struct AdmissionRequest {
     #[serde(default)]
     sub_resource: Option<String>,
     #[serde(default)]
-    namespace: Option<String>,
+    namespace: String,
     operation: String,
     #[serde(default)]
     object: Value,
@@ -113,7 +113,6 @@ pub async fn answer<S: ImageSource>(
     let metadata = |field: &str| request.object.pointer(&format!("/metadata/{field}")).and_then(Value::as_str);
     let name = metadata("name").or_else(|| metadata("generateName")).unwrap_or_default().to_owned();
     let AdmissionRequest { uid, kind, namespace, .. } = request;
-    let namespace = namespace.unwrap_or_default();
     Answered { response, decided: Some(Decided { decision, uid, kind: kind.kind, namespace, name, dry_run }) }
 }
 
@@ -136,7 +135,7 @@ fn decode(body: &[u8]) -> Result<AdmissionRequest, (String, String)> {
     }
     let request = review.request.ok_or_else(|| failed("it holds no request".to_owned()))?;
     // Every kind that we judge lives in a namespace, and policies select by it.
-    if request.namespace.as_deref().unwrap_or_default().is_empty() {
+    if request.namespace.is_empty() {
         return Err(failed("the request has no namespace".to_owned()));
     }
     if request.uid.is_empty() {
@@ -189,9 +188,8 @@ async fn scope(
     request: &AdmissionRequest,
     deadline: Instant,
 ) -> Scope {
-    let mut namespace = snapshot.namespace(request.namespace.as_deref().unwrap_or_default());
-    let unknown = namespace.labels == NamespaceLabels::Unknown && !namespace.name.is_empty();
-    if unknown && snapshot.needs_labels() {
+    let mut namespace = snapshot.namespace(&request.namespace);
+    if namespace.labels == NamespaceLabels::Unknown && snapshot.needs_labels() {
         let found = tokio::time::timeout_at(deadline, namespaces.labels(&namespace.name)).await;
         if let Ok(Some(labels)) = found {
             namespace.labels = NamespaceLabels::Known(labels);

@@ -110,11 +110,6 @@ impl Decision {
         Self { images: Vec::new(), unmatched: Unmatched::Deny, object: Some(problem) }
     }
 
-    /// The images and what was found about them.
-    pub fn images(&self) -> &[ImageVerdicts] {
-        &self.images
-    }
-
     /// Whether the request is allowed.
     pub fn allows(&self) -> bool {
         self.outcome() == Answer::Allow

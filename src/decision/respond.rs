@@ -45,12 +45,8 @@ struct Status {
 }
 
 impl ReviewAnswer {
-    fn new(uid: &str, body: Body) -> Self {
-        Self {
-            api_version: "admission.k8s.io/v1",
-            kind: "AdmissionReview",
-            response: Body { uid: uid.to_owned(), ..body },
-        }
+    fn new(response: Body) -> Self {
+        Self { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response }
     }
 
     /// Whether the request is allowed.
@@ -71,14 +67,13 @@ pub fn deny_undecodable(uid: &str, reason: &str) -> ReviewAnswer {
         reason: "BadRequest",
         message: format!("the request could not be decoded: {reason} [Undecodable]"),
     };
-    let body = Body {
-        uid: String::new(),
+    ReviewAnswer::new(Body {
+        uid: uid.to_owned(),
         allowed: false,
         status: Some(status),
         warnings: Vec::new(),
         audit_annotations: BTreeMap::new(),
-    };
-    ReviewAnswer::new(uid, body)
+    })
 }
 
 impl Decision {
@@ -86,14 +81,13 @@ impl Decision {
     pub fn respond(&self, uid: &str, dry_run: bool) -> ReviewAnswer {
         let allowed = self.allows();
         let status = (!allowed).then(|| Status { code: 403, reason: "Forbidden", message: wording::denial(self) });
-        let body = Body {
-            uid: String::new(),
+        ReviewAnswer::new(Body {
+            uid: uid.to_owned(),
             allowed,
             status,
             warnings: self.warnings(dry_run),
             audit_annotations: self.audit_annotations(),
-        };
-        ReviewAnswer::new(uid, body)
+        })
     }
 
     fn warnings(&self, dry_run: bool) -> Vec<String> {

@@ -15,7 +15,7 @@ use super::json::malformed;
 use super::limits::CONCURRENCY;
 use super::manifest::{ManifestParts, index_entries};
 use super::{Descriptor, ImageSource, Limits, ManifestSelector, RawManifest, RegistryError};
-use crate::evidence::{Discovered, DiscoveryPath, Origin, is_candidate_layer};
+use crate::evidence::{Discovered, DiscoveryPath, Format, Origin, is_candidate_layer};
 use crate::image::{Digest, ResolvedImage};
 
 /// What was found, and what could not be looked at.
@@ -151,12 +151,10 @@ impl<S: ImageSource> Search<'_, S> {
     }
 
     fn layer_cap(&self, media_type: &str) -> (&'static str, u64) {
-        if media_type.starts_with("application/vnd.dev.sigstore.bundle") {
-            ("bundle", self.limits.bundle_bytes)
-        } else if media_type.starts_with("application/vnd.dsse.envelope") {
-            ("attestation", self.limits.attestation_layer_bytes)
-        } else {
-            ("simple signing payload", self.limits.simple_signing_bytes)
+        match Format::of(media_type) {
+            Some(Format::Bundle) => ("bundle", self.limits.bundle_bytes),
+            Some(Format::Dsse) => ("attestation", self.limits.attestation_layer_bytes),
+            Some(Format::SimpleSigning) | None => ("simple signing payload", self.limits.simple_signing_bytes),
         }
     }
 

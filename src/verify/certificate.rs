@@ -46,7 +46,8 @@ pub fn verify_with_root<'a>(
         (Some(Format::SimpleSigning), _) => bind_payload(discovered.bytes(), artifact)?,
         (_, SignatureContent::DsseEnvelope(envelope)) => bind_statement(envelope.payload.as_bytes(), artifact)?,
         // A message signature over the artifact itself, which is what `signed` was.
-        _ => Claim::Signature,
+        (_, SignatureContent::MessageSignature(_)) => Claim::Signature,
+        _ => return Err(VerifyError::Unsupported { reason: "the bundle's content".to_owned() }),
     };
     facts(discovered, artifact, &bundle, &result, claim, root)
 }

@@ -4,7 +4,7 @@
 //! prove nothing, and date nothing.
 
 use sigstore_crypto::VerificationKey;
-use sigstore_types::{Bundle, HashAlgorithm, Sha256Hash, SignatureBytes, SignatureContent};
+use sigstore_types::{Bundle, DsseEnvelope, HashAlgorithm, Sha256Hash, SignatureBytes, SignatureContent};
 
 use super::artifact::{Artifact, bind_payload, bind_statement};
 use super::{Claim, Evidence, Signer, VerifyError};
@@ -30,10 +30,7 @@ pub fn verify_with_key<'a>(
             bind_payload(discovered.bytes(), artifact)?
         }
         Some(Format::Dsse) => {
-            let envelope = cosign::envelope_of(discovered.bytes())?;
-            verify(key.verification_key(), &envelope.pae(), &envelope.signature.sig)?;
-            check_payload_type(&envelope.payload_type)?;
-            bind_statement(envelope.payload.as_bytes(), artifact)?
+            verify_envelope(&cosign::envelope_of(discovered.bytes())?, artifact, key.verification_key())?
         }
         Some(Format::Bundle) => verify_bundle(&bundle::parse(discovered.bytes())?, artifact, key.verification_key())?,
         None => return Err(FormatError::UnknownMediaType { media_type: discovered.media_type().to_owned() }.into()),
@@ -52,11 +49,7 @@ pub fn verify_with_key<'a>(
 
 fn verify_bundle(bundle: &Bundle, artifact: Artifact<'_>, key: &VerificationKey) -> Result<Claim, VerifyError> {
     match &bundle.content {
-        SignatureContent::DsseEnvelope(envelope) => {
-            verify(key, &envelope.pae(), &envelope.signature.sig)?;
-            check_payload_type(&envelope.payload_type)?;
-            bind_statement(envelope.payload.as_bytes(), artifact)
-        }
+        SignatureContent::DsseEnvelope(envelope) => verify_envelope(envelope, artifact, key),
         SignatureContent::MessageSignature(message) => {
             // The digest beside the signature is a hint; the signature is over the artifact or it is nothing.
             match artifact.bytes() {
@@ -67,6 +60,16 @@ fn verify_bundle(bundle: &Bundle, artifact: Artifact<'_>, key: &VerificationKey)
         }
         _ => Err(VerifyError::Unsupported { reason: "the bundle's content".to_owned() }),
     }
+}
+
+fn verify_envelope(
+    envelope: &DsseEnvelope,
+    artifact: Artifact<'_>,
+    key: &VerificationKey,
+) -> Result<Claim, VerifyError> {
+    verify(key, &envelope.pae(), &envelope.signature.sig)?;
+    check_payload_type(&envelope.payload_type)?;
+    bind_statement(envelope.payload.as_bytes(), artifact)
 }
 
 fn verify(key: &VerificationKey, signed: &[u8], signature: &SignatureBytes) -> Result<(), VerifyError> {
