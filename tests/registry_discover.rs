@@ -176,7 +176,7 @@ async fn records_what_is_malformed() {
     }
 }
 
-/// An image with SLSA provenance, as `cosign save` wrote it; see `registry_layout/SOURCES.md`.
+/// An image with SLSA provenance, as `cosign save` wrote it; see `data/SOURCES.md`.
 async fn saved_image(sources: &Sources) -> ResolvedImage {
     let digest = "sha256:e0a0a765d690a5104331cfbac88ebbbf01736c1f87aaa3cd455c516a5ea586a5";
     let reference = format!("ghcr.io/slsa-framework/example-package@{digest}");
@@ -185,7 +185,7 @@ async fn saved_image(sources: &Sources) -> ResolvedImage {
 
 #[tokio::test]
 async fn reads_a_layout_that_cosign_saved() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/registry_layout/slsa-example-package-v1.10.0");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/examples/slsa-provenance/image");
     let layout = OciLayout::open(&folder).unwrap();
     assert_eq!(layout.images().count(), 1);
     let sources = Sources { layouts: vec![layout], registry: None };
