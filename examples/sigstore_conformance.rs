@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use countersign::evidence::{Discovered, DiscoveryPath, Origin};
 use countersign::image::{Digest, ImageReference};
 use countersign::trust::{PUBLIC_GOOD, PublicKey, STAGING, TrustMaterial};
-use countersign::verify::{Evidence, Signer, verify_with_key, verify_with_root};
+use countersign::verify::{Anchor, Evidence, Signer};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -77,21 +77,31 @@ fn verify(arguments: &Arguments) -> Result<(), Error> {
     let key = arguments.key.as_ref().map(std::fs::read_to_string).transpose()?;
     let key = key.map(|pem| PublicKey::parse_pem(&pem)).transpose()?;
 
+    let anchor = match key {
+        Some(key) => Anchor::Key { key, dating: Some(root.clone()) },
+        None => Anchor::Root(root.clone()),
+    };
     // A file is an artifact like a manifest: its bytes, under their digest.
     let evidence = if let Ok(digest) = Digest::parse(&arguments.file_or_digest) {
-        match &key {
-            Some(key) => verify_with_key(&candidate, &digest, key)?,
-            None => verify_with_root(&candidate, &digest, &root)?,
-        }
+        countersign::verify::verify(&candidate, &digest, &anchor)?
     } else {
         let file = ImageReference::parse("conformance.example/file")?
             .resolve(std::fs::read(&arguments.file_or_digest)?, String::new())?;
-        match &key {
-            Some(key) => verify_with_key(&candidate, &file, key)?,
-            None => verify_with_root(&candidate, &file, &root)?,
-        }
+        countersign::verify::verify(&candidate, &file, &anchor)?
     };
-    if key.is_some() { Ok(()) } else { check_identity(arguments, &evidence) }
+    check_proofs(&evidence, &root)?;
+    if arguments.key.is_some() { Ok(()) } else { check_identity(arguments, &evidence) }
+}
+
+/// The proofs that the suite wants of every bundle: a log entry, and for a certificate its transparency.
+fn check_proofs(evidence: &Evidence, root: &TrustMaterial) -> Result<(), Error> {
+    if evidence.logs().is_empty() && root.has_logs() {
+        return Err("it has no log entry".into());
+    }
+    match evidence.no_certificate_transparency() {
+        Some(reason) if root.has_certificate_transparency() => Err(reason.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Both identity and issuer must be given, and must be the certificate's.
@@ -100,7 +110,7 @@ fn check_identity(arguments: &Arguments, evidence: &Evidence) -> Result<(), Erro
         return Err("who must have signed is not given".into());
     };
     match evidence.signer() {
-        Signer::Certificate { issuer: Some(issuer), subjects }
+        Signer::Certificate { issuer: Some(issuer), subjects, .. }
             if issuer == wanted && subjects.iter().any(|subject| subject.as_str() == identity) =>
         {
             Ok(())

@@ -17,11 +17,13 @@
 //! ```
 
 mod digest;
+mod hash;
 mod pattern;
 mod reference;
 mod resolved;
 
 pub use digest::Digest;
+pub use hash::{Hash, from_hexadecimal, hexadecimal};
 pub use pattern::{ImagePattern, PatternError};
 pub use reference::{ImageReference, ReferenceError, Repository};
 pub use resolved::{DigestMismatch, ResolvedImage};

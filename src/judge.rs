@@ -18,8 +18,7 @@ use crate::policy::{
     through_children, undecided, unparsable,
 };
 use crate::registry::{Discovery, ImageSource, Limits, RegistryError, children, discover, resolve};
-use crate::trust::{PublicKey, TrustMaterial};
-use crate::verify::{Gathered, gather};
+use crate::verify::{Anchor, AnchorId, Gathered, gather};
 use crate::workload::ContainerImage;
 
 /// Images of one object that are judged at the same time.
@@ -243,21 +242,12 @@ async fn verify(
     policies: &[Arc<Policy>],
     snapshot: &Snapshot,
 ) -> Result<Gathered, Stopped> {
-    let mut roots: BTreeMap<String, TrustMaterial> = BTreeMap::new();
-    let mut keys: BTreeMap<String, PublicKey> = BTreeMap::new();
-    for policy in policies {
-        for name in policy.trust_roots() {
-            if let Some(root) = snapshot.roots().find(name) {
-                roots.insert(name.to_owned(), root.clone());
-            }
-        }
-        for key in policy.keys() {
-            keys.insert(key.fingerprint().to_string(), key.clone());
-        }
+    let mut anchors: BTreeMap<AnchorId, Anchor> = BTreeMap::new();
+    for anchor in policies.iter().flat_map(|policy| policy.anchors(snapshot.roots())) {
+        anchors.insert(anchor.id(), anchor);
     }
-    let roots: Vec<TrustMaterial> = roots.into_values().collect();
-    let keys: Vec<PublicKey> = keys.into_values().collect();
-    let work = move || gather(&discovery.candidates, &image, &roots, &keys);
+    let anchors: Vec<Anchor> = anchors.into_values().collect();
+    let work = move || gather(&discovery.candidates, &image, &anchors);
     tokio::task::spawn_blocking(work).await.map_err(|error| Stopped::Verification(error.to_string()))
 }
 

@@ -3,17 +3,25 @@
 //! Parsing and identity of the material; how it stays fresh is `trust_store`'s. Roots are never merged: one root's CA must not
 //! borrow another root's log. Format: <https://github.com/sigstore/protobuf-specs/blob/main/protos/sigstore_trustroot.proto>.
 
-use std::collections::BTreeMap;
+mod authority;
+mod key;
+mod pki;
+mod timestamp_authority;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
-use sigstore_crypto::{KeyAlgorithm, VerificationKey};
-use sigstore_trust_root::{SigstoreInstance, TrustedRoot};
-use sigstore_types::DerPublicKey;
-use sigstore_verify::Verifier;
+use serde_json::Value;
+use sigstore_trust_root::{SigstoreInstance, TrustedRoot, trusted_root};
 
 use crate::image::Digest;
+
+pub(crate) use authority::{Issuers, Window, validity};
+pub use key::{KeyFingerprint, PublicKey};
+pub(crate) use key::{Message, Scheme, SignatureError};
+pub use pki::CertificateRoots;
+pub(crate) use timestamp_authority::{TimestampAuthority, may_sign};
 
 /// The name of the public-good instance's root.
 pub const PUBLIC_GOOD: &str = "public-good";
@@ -41,6 +49,12 @@ pub enum TrustError {
         /// The name asked for.
         name: String,
     },
+    /// A certificate of an authority that cannot be one.
+    #[error("certificate is invalid: {reason}")]
+    InvalidCertificate {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A key that does not parse or whose algorithm is not verified.
     #[error("public key is invalid: {reason}")]
     InvalidKey {
@@ -58,9 +72,32 @@ pub struct TrustMaterial {
 struct Material {
     name: String,
     digest: Digest,
-    verifier: Verifier,
-    logs: BTreeMap<Vec<u8>, String>,
-    has_certificate_transparency: bool,
+    issuers: Issuers,
+    logs: Vec<Log>,
+    certificate_logs: Vec<Log>,
+    timestamp_authorities: Vec<TimestampAuthority>,
+}
+
+/// Who runs a service: what thresholds count. Services of one root that do not say count as one.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Serialize)]
+#[serde(transparent)]
+pub struct Operator(Option<String>);
+
+impl fmt::Display for Operator {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0.as_deref().unwrap_or("(no operator)"))
+    }
+}
+
+/// A log of entries or of certificates.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    /// The key id by which entries and checkpoints name it.
+    pub(crate) id: Vec<u8>,
+    pub(crate) key: PublicKey,
+    pub(crate) window: Window,
+    pub(crate) address: String,
+    pub(crate) operator: Operator,
 }
 
 impl fmt::Debug for TrustMaterial {
@@ -77,6 +114,8 @@ impl TrustMaterial {
     pub fn parse(name: &str, json: &str) -> Result<Self, TrustError> {
         let invalid = |reason: String| TrustError::InvalidRoot { name: name.to_owned(), reason };
         let root = TrustedRoot::from_json(json).map_err(|error| invalid(error.to_string()))?;
+        // The library's type leaves the operators out.
+        let value: Value = serde_json::from_str(json).map_err(|error| invalid(error.to_string()))?;
         if root.certificate_authorities.is_empty() {
             return Err(invalid("it names no certificate authority".to_owned()));
         }
@@ -84,19 +123,11 @@ impl TrustMaterial {
             // Policies that name it ask for no log; a root that has logs would lose them by its name.
             return Err(invalid("this name is for an instance without logs, and it names some".to_owned()));
         }
-        let verifier = Verifier::new(&root).map_err(|error| invalid(error.to_string()))?;
-        let canonical = serde_json::to_vec(&root).map_err(|error| invalid(error.to_string()))?;
-        let logs = root.tlogs.iter().map(|log| (log.log_id.key_id.as_bytes().to_vec(), log.base_url.clone())).collect();
-        let has_certificate_transparency = !root.ctlogs.is_empty();
-        Ok(Self {
-            inner: Arc::new(Material {
-                name: name.to_owned(),
-                digest: Digest::of(&canonical),
-                verifier,
-                logs,
-                has_certificate_transparency,
-            }),
-        })
+        let material = Material::read(name, &root, &value).map_err(|error| match error {
+            TrustError::InvalidKey { reason } | TrustError::InvalidCertificate { reason } => invalid(reason),
+            other => other,
+        })?;
+        Ok(Self { inner: Arc::new(material) })
     }
 
     /// A root that is compiled in, so that nothing needs the network.
@@ -123,18 +154,103 @@ impl TrustMaterial {
         &self.inner.digest
     }
 
-    pub(crate) fn verifier(&self) -> &Verifier {
-        &self.inner.verifier
+    /// What may issue certificates of signers.
+    pub(crate) fn issuers(&self) -> &Issuers {
+        &self.inner.issuers
     }
 
-    /// The address of the log with this key id, if the root knows it.
-    pub(crate) fn log(&self, key_id: &[u8]) -> Option<&str> {
-        self.inner.logs.get(key_id).map(String::as_str)
+    /// The log with this key id, if the root knows it.
+    pub(crate) fn log(&self, key_id: &[u8]) -> Option<&Log> {
+        self.inner.logs.iter().find(|log| log.id == key_id)
+    }
+
+    /// All logs of entries.
+    pub(crate) fn logs(&self) -> &[Log] {
+        &self.inner.logs
+    }
+
+    /// All logs of certificates.
+    pub(crate) fn certificate_logs(&self) -> &[Log] {
+        &self.inner.certificate_logs
+    }
+
+    /// All timestamp authorities.
+    pub(crate) fn timestamp_authorities(&self) -> &[TimestampAuthority] {
+        &self.inner.timestamp_authorities
+    }
+
+    /// Whether the instance logs what is signed.
+    pub fn has_logs(&self) -> bool {
+        !self.inner.logs.is_empty()
     }
 
     /// Whether the instance logs its certificates.
-    pub(crate) fn has_certificate_transparency(&self) -> bool {
-        self.inner.has_certificate_transparency
+    pub fn has_certificate_transparency(&self) -> bool {
+        !self.inner.certificate_logs.is_empty()
+    }
+}
+
+impl Material {
+    fn read(name: &str, root: &TrustedRoot, value: &Value) -> Result<Self, TrustError> {
+        let window = |range: Option<&sigstore_types::TimeRange>| {
+            Window::of(range).map_err(|reason| TrustError::InvalidKey { reason })
+        };
+        let operator = |list: &str, position: usize| {
+            let stated = value.pointer(&format!("/{list}/{position}/operator")).and_then(Value::as_str);
+            Operator(stated.filter(|stated| !stated.is_empty()).map(str::to_owned))
+        };
+        let log = |list: &str, position: usize, id: &[u8], key: &trusted_root::PublicKey, address: &str| {
+            Ok(Log {
+                id: id.to_vec(),
+                key: PublicKey::from_trusted_root(key.raw_bytes.as_bytes())?,
+                window: window(key.valid_for.as_ref())?,
+                address: address.to_owned(),
+                operator: operator(list, position),
+            })
+        };
+        let logs = root.tlogs.iter().enumerate().map(|(position, found)| {
+            log("tlogs", position, found.log_id.key_id.as_bytes(), &found.public_key, &found.base_url)
+        });
+        let logs = logs.collect::<Result<Vec<Log>, TrustError>>()?;
+        let certificate_logs = root.ctlogs.iter().enumerate().map(|(position, found)| {
+            log("ctlogs", position, found.log_id.key_id.as_bytes(), &found.public_key, &found.base_url)
+        });
+        let certificate_logs = certificate_logs.collect::<Result<Vec<Log>, TrustError>>()?;
+        for list in [&logs, &certificate_logs] {
+            if list.iter().map(|log| &log.id).collect::<BTreeSet<_>>().len() != list.len() {
+                return Err(TrustError::InvalidKey { reason: "two logs have one key id".to_owned() });
+            }
+            if list.iter().any(|log| log.id.len() != 32) {
+                return Err(TrustError::InvalidKey { reason: "a log's key id has not 32 bytes".to_owned() });
+            }
+        }
+        let chain = |chain: &trusted_root::CertChain| -> Vec<Vec<u8>> {
+            chain.certificates.iter().map(|certificate| certificate.raw_bytes.as_bytes().to_vec()).collect()
+        };
+        let mut issuers = Issuers::default();
+        for authority in &root.certificate_authorities {
+            issuers.add(&chain(&authority.cert_chain), window(authority.valid_for.as_ref())?)?;
+        }
+        let authorities = root.timestamp_authorities.iter().enumerate();
+        let timestamp_authorities = authorities
+            .map(|(position, authority)| {
+                TimestampAuthority::read(
+                    &chain(&authority.cert_chain),
+                    window(authority.valid_for.as_ref())?,
+                    authority.uri.clone().unwrap_or_default(),
+                    operator("timestampAuthorities", position),
+                )
+            })
+            .collect::<Result<Vec<_>, TrustError>>()?;
+        let operators: Vec<&Operator> = logs
+            .iter()
+            .map(|log| &log.operator)
+            .chain(timestamp_authorities.iter().map(|authority| &authority.operator))
+            .collect();
+        let canonical = serde_json::to_vec(&(root, operators))
+            .map_err(|error| TrustError::InvalidRoot { name: name.to_owned(), reason: error.to_string() })?;
+        let digest = Digest::of(&canonical);
+        Ok(Self { name: name.to_owned(), digest, issuers, logs, certificate_logs, timestamp_authorities })
     }
 }
 
@@ -168,67 +284,13 @@ impl TrustRoots {
     }
 }
 
-/// A public key of a signer.
-#[derive(Clone)]
-pub struct PublicKey {
-    fingerprint: KeyFingerprint,
-    algorithm: KeyAlgorithm,
-    key: Arc<VerificationKey>,
-}
-
-/// SHA-256 of a key's `SubjectPublicKeyInfo`: what a key is called in messages, revocations and thresholds.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(transparent)]
-pub struct KeyFingerprint(Digest);
-
-impl fmt::Display for KeyFingerprint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
-    }
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "PublicKey({:?} {})", self.algorithm, self.fingerprint)
-    }
-}
-
-impl PublicKey {
-    /// Parses one PEM block with a `SubjectPublicKeyInfo`.
-    ///
-    /// # Errors
-    /// Text that is not exactly one such block, and algorithms that are not verified.
-    pub fn parse_pem(pem: &str) -> Result<Self, TrustError> {
-        let invalid = |reason: String| TrustError::InvalidKey { reason };
-        if pem.matches("-----BEGIN ").count() != 1 {
-            return Err(invalid("exactly one PEM block is read".to_owned()));
-        }
-        if !pem.contains("-----BEGIN PUBLIC KEY-----") {
-            return Err(invalid("a PEM block of the type PUBLIC KEY is read, no other".to_owned()));
-        }
-        let der = DerPublicKey::from_pem(pem.trim()).map_err(|error| invalid(error.to_string()))?;
-        let algorithm = KeyAlgorithm::from_spki(&der).map_err(|error| invalid(error.to_string()))?;
-        let key = VerificationKey::from_spki(&der).map_err(|error| invalid(error.to_string()))?;
-        Ok(Self { fingerprint: KeyFingerprint(Digest::of(der.as_bytes())), algorithm, key: Arc::new(key) })
-    }
-
-    /// The key's fingerprint.
-    pub fn fingerprint(&self) -> &KeyFingerprint {
-        &self.fingerprint
-    }
-
-    pub(crate) fn verification_key(&self) -> &VerificationKey {
-        &self.key
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_embedded_root_parses_and_differs() {
-        let digests: std::collections::BTreeSet<_> =
+        let digests: BTreeSet<_> =
             EMBEDDED.iter().map(|name| TrustMaterial::embedded(name).unwrap().digest().clone()).collect();
         assert_eq!(digests.len(), EMBEDDED.len());
         assert!(matches!(TrustMaterial::embedded("other"), Err(TrustError::NotEmbedded { .. })));
@@ -246,22 +308,5 @@ mod tests {
         let public_good = SigstoreInstance::PublicGood.embedded_trusted_root_json();
         assert!(matches!(TrustMaterial::parse(GITHUB, public_good), Err(TrustError::InvalidRoot { .. })));
         assert!(TrustMaterial::parse("own", public_good).is_ok());
-    }
-
-    #[test]
-    fn keys_are_one_public_pem_block() {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let pem = key.public_key_pem();
-        let parsed = PublicKey::parse_pem(&pem).unwrap();
-        assert_eq!(
-            parsed.fingerprint().to_string(),
-            Digest::of(&rcgen::PublicKeyData::subject_public_key_info(&key)).to_string()
-        );
-        let private = key.serialize_pem();
-        let twice = format!("{pem}{pem}");
-        let broken = pem.replace("MF", "AA");
-        for bad in ["", "x", private.as_str(), twice.as_str(), broken.as_str()] {
-            assert!(matches!(PublicKey::parse_pem(bad), Err(TrustError::InvalidKey { .. })), "{bad}");
-        }
     }
 }

@@ -29,9 +29,9 @@ fn unknown_namespace(action: &str) -> Verdict {
 /// A pass, the only way there is one: evidence that was verified.
 fn pass(action: &str) -> Verdict {
     use crate::verify::fixtures::{DSSE, candidate, root, slsa};
+    use crate::verify::{Anchor, gather};
     let (image, envelope, annotations) = slsa();
-    let gathered =
-        crate::verify::gather(&[candidate(DSSE, envelope, annotations)], &image, &[root("public-good")], &[]);
+    let gathered = gather(&[candidate(DSSE, envelope, annotations)], &image, &[Anchor::Root(root("public-good"))]);
     let policy = Policy::parse(&json!({
         "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": action},
         "spec": {"action": action, "images": ["**"], "authorities": [{"name": "a",

@@ -1,25 +1,15 @@
-//! cosign 1 and 2: a layer whose descriptor's annotations hold signature, certificate, chain and log entry.
+//! cosign 1 and 2: a layer whose descriptor's annotations hold signature, certificate, chain, log entry and timestamp.
 //!
-//! Turns them into the library's bundle type, so that one verifier checks every format. Follows
-//! <https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md>. The annotation for RFC 3161 timestamps is refused
-//! rather than ignored.
+//! Shape only, as for bundles. Follows <https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md>.
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use sigstore_types::bundle::{
-    InclusionPromise, LogId, MessageDigest, MessageSignature, PublicKeyIdentifier, TransparencyLogEntry,
-    VerificationMaterial, VerificationMaterialContent, X509Certificate,
-};
-use sigstore_types::{
-    Bundle, CanonicalizedBody, DerCertificate, DigestBytes, DsseEnvelope, HashAlgorithm, KindVersion, LogIndex,
-    LogKeyId, MediaType, SignatureBytes, SignatureContent, SignedTimestamp,
-};
+use sigstore_types::{DerCertificate, DsseEnvelope};
 
-use super::{FormatError, bundle};
-use crate::image::Digest;
+use super::FormatError;
+use super::candidate::{Candidate, Content, EntryKind, LogEntry, SignerMaterial, base64};
+use crate::image::from_hexadecimal;
 
 /// Annotation: the signature over a simple signing payload, base64.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
@@ -62,101 +52,75 @@ struct Kind {
     version: String,
 }
 
-/// The raw signature of a simple signing layer.
-pub(crate) fn signature(annotations: &BTreeMap<String, String>) -> Result<Vec<u8>, FormatError> {
+/// The timestamp as cosign stores it.
+#[derive(Deserialize)]
+struct Timestamp {
+    #[serde(rename = "SignedRFC3161Timestamp")]
+    token: String,
+}
+
+/// A simple signing layer.
+pub(super) fn simple_signing(payload: &[u8], annotations: &BTreeMap<String, String>) -> Result<Candidate, FormatError> {
     let text = annotations.get(SIGNATURE).ok_or(FormatError::MissingAnnotation { name: SIGNATURE })?;
-    STANDARD.decode(text).map_err(|error| malformed("signature annotation", &error))
+    let signature = base64(text, "signature annotation")?;
+    assemble(Content::Payload { payload: payload.to_vec(), signature }, annotations)
 }
 
-/// A simple signing layer as a bundle over its payload.
-pub(crate) fn simple_signing_bundle(
-    payload: &[u8],
-    annotations: &BTreeMap<String, String>,
-) -> Result<Bundle, FormatError> {
-    let digest = DigestBytes::new(decode_hex(Digest::of(payload).hex(), "payload digest")?);
-    let message = MessageSignature::new(SignatureBytes::new(signature(annotations)?))
-        .with_message_digest(MessageDigest::new(HashAlgorithm::Sha2256, digest));
-    assemble(SignatureContent::MessageSignature(message), annotations)
+/// An attestation layer: the envelope carries its own signature.
+pub(super) fn attestation(bytes: &[u8], annotations: &BTreeMap<String, String>) -> Result<Candidate, FormatError> {
+    let envelope: DsseEnvelope = serde_json::from_slice(bytes).map_err(|error| malformed("DSSE envelope", &error))?;
+    assemble(Content::Envelope { envelope, bytes: Some(bytes.to_vec()) }, annotations)
 }
 
-/// An attestation layer as a bundle around its envelope.
-pub(crate) fn attestation_bundle(
-    envelope: &[u8],
-    annotations: &BTreeMap<String, String>,
-) -> Result<Bundle, FormatError> {
-    assemble(SignatureContent::DsseEnvelope(envelope_of(envelope)?), annotations)
-}
-
-/// Parses a DSSE envelope; exactly one signature is read.
-pub(crate) fn envelope_of(bytes: &[u8]) -> Result<DsseEnvelope, FormatError> {
-    serde_json::from_slice(bytes).map_err(|error| malformed("DSSE envelope", &error))
-}
-
-fn assemble(content: SignatureContent, annotations: &BTreeMap<String, String>) -> Result<Bundle, FormatError> {
-    // Left aside it would be a time that the rules on times never see.
-    if annotations.contains_key(TIMESTAMP) {
-        return Err(FormatError::UnsupportedAnnotation { name: TIMESTAMP });
-    }
-    let material = match annotations.get(CERTIFICATE) {
+fn assemble(content: Content, annotations: &BTreeMap<String, String>) -> Result<Candidate, FormatError> {
+    let signer = match annotations.get(CERTIFICATE) {
         Some(leaf) => {
             let chain = annotations.get(CHAIN).map_or("", String::as_str);
-            VerificationMaterialContent::X509CertificateChain { certificates: certificates(leaf, chain)? }
+            let mut certificates = certificates(leaf, chain)?.into_iter();
+            let leaf = certificates.next().ok_or(FormatError::MissingAnnotation { name: CERTIFICATE })?;
+            SignerMaterial::Certificate { leaf, intermediates: certificates.collect() }
         }
-        None => VerificationMaterialContent::PublicKey(PublicKeyIdentifier::new("")),
+        None => SignerMaterial::Key,
     };
-    let mut material = VerificationMaterial::new(material);
-    if let Some(text) = annotations.get(BUNDLE) {
-        material = material.with_tlog_entries(vec![log_entry(text)?]);
-    }
-    // v0.1 is the version whose log entries carry a promise and need no inclusion proof, which is what cosign stored.
-    let bundle = Bundle::new(MediaType::Bundle0_1, material, content);
-    bundle::bound(&bundle)?;
-    Ok(bundle)
+    let entries = annotations.get(BUNDLE).map(|text| log_entry(text)).transpose()?.into_iter().collect();
+    let timestamps = annotations.get(TIMESTAMP).map(|text| timestamp(text)).transpose()?.into_iter().collect();
+    Ok(Candidate { content, signer, entries, timestamps })
 }
 
-fn certificates(leaf: &str, chain: &str) -> Result<Vec<X509Certificate>, FormatError> {
+fn certificates(leaf: &str, chain: &str) -> Result<Vec<Vec<u8>>, FormatError> {
     const END: &str = "-----END CERTIFICATE-----";
     let blocks = [leaf, chain].into_iter().flat_map(|text| text.split_inclusive(END)).map(str::trim);
     let blocks: Vec<&str> = blocks.filter(|block| !block.is_empty()).take(CHAIN_LIMIT + 1).collect();
     if blocks.len() > CHAIN_LIMIT {
         return Err(FormatError::TooMany { what: "certificates", found: blocks.len(), limit: CHAIN_LIMIT });
     }
-    blocks
-        .into_iter()
-        .map(|pem| DerCertificate::from_pem(pem).map(X509Certificate::new))
-        .collect::<Result<_, _>>()
-        .map_err(|error| malformed("certificate annotation", &error))
+    let der = |pem: &str| DerCertificate::from_pem(pem).map(|certificate| certificate.as_bytes().to_vec());
+    blocks.into_iter().map(der).collect::<Result<_, _>>().map_err(|error| malformed("certificate annotation", &error))
 }
 
-fn log_entry(text: &str) -> Result<TransparencyLogEntry, FormatError> {
+fn log_entry(text: &str) -> Result<LogEntry, FormatError> {
     const WHAT: &str = "log bundle annotation";
     let bundle: LogBundle = serde_json::from_str(text).map_err(|error| malformed(WHAT, &error))?;
-    let body = STANDARD.decode(&bundle.payload.body).map_err(|error| malformed(WHAT, &error))?;
+    let body = base64(&bundle.payload.body, WHAT)?;
     let kind: Kind = serde_json::from_slice(&body).map_err(|error| malformed("log entry body", &error))?;
-    let kind = match (kind.kind.as_str(), kind.version.as_str()) {
-        ("hashedrekord", "0.0.1") => KindVersion::HashedRekordV001,
-        ("dsse", "0.0.1") => KindVersion::DsseV001,
-        ("intoto", "0.0.2") => KindVersion::IntotoV002,
-        _ => return Err(FormatError::UnsupportedEntry { kind: kind.kind, version: kind.version }),
-    };
-    let log_id = LogId::new(LogKeyId::new(decode_hex(&bundle.payload.log_id, "logID")?));
-    let index = LogIndex::try_from(bundle.payload.log_index).map_err(|error| malformed(WHAT, &error))?;
+    let log_id =
+        from_hexadecimal(&bundle.payload.log_id).ok_or_else(|| malformed(WHAT, &"its logID is not hexadecimal"))?;
     let time = jiff::Timestamp::from_second(bundle.payload.integrated_time).map_err(|error| malformed(WHAT, &error))?;
-    let promise =
-        SignedTimestamp::from_base64(&bundle.signed_entry_timestamp).map_err(|error| malformed(WHAT, &error))?;
-    Ok(TransparencyLogEntry::new(index, log_id, kind, CanonicalizedBody::new(body))
-        .with_integrated_time(time)
-        .with_inclusion_promise(InclusionPromise::new(promise)))
+    Ok(LogEntry {
+        kind: EntryKind::named(&kind.kind, &kind.version)?,
+        log_id,
+        index: u64::try_from(bundle.payload.log_index).map_err(|error| malformed(WHAT, &error))?,
+        integrated_time: Some(time),
+        promise: Some(base64(&bundle.signed_entry_timestamp, WHAT)?),
+        proof: None,
+        body,
+    })
 }
 
-fn decode_hex(text: &str, what: &'static str) -> Result<Vec<u8>, FormatError> {
-    let value = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let pair = |pair: &[u8]| match pair {
-        [high, low] => Some(value(*high)? << 4 | value(*low)?),
-        _ => None,
-    };
-    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
-    bytes.ok_or(FormatError::Malformed { format: what, reason: "not hexadecimal".to_owned() })
+fn timestamp(text: &str) -> Result<Vec<u8>, FormatError> {
+    const WHAT: &str = "timestamp annotation";
+    let timestamp: Timestamp = serde_json::from_str(text).map_err(|error| malformed(WHAT, &error))?;
+    base64(&timestamp.token, WHAT)
 }
 
 fn malformed(format: &'static str, error: &dyn std::fmt::Display) -> FormatError {
@@ -165,6 +129,9 @@ fn malformed(format: &'static str, error: &dyn std::fmt::Display) -> FormatError
 
 #[cfg(test)]
 mod tests {
+    use ::base64::Engine as _;
+    use ::base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -174,32 +141,33 @@ mod tests {
     #[test]
     fn a_layer_without_signature_annotation_is_refused() {
         assert!(matches!(
-            simple_signing_bundle(b"{}", &annotations(&[])),
+            simple_signing(b"{}", &annotations(&[])),
             Err(FormatError::MissingAnnotation { name: SIGNATURE })
         ));
     }
 
     #[test]
     fn unknown_log_entries_are_named_and_not_ignored() {
-        let body = STANDARD.encode(r#"{"kind":"intoto","apiVersion":"0.0.1"}"#);
+        let body = STANDARD.encode(r#"{"kind":"rekord","apiVersion":"0.0.1"}"#);
         let log = format!(
             r#"{{"SignedEntryTimestamp":"AA==","Payload":{{"body":"{body}","integratedTime":1,"logIndex":1,"logID":"00"}}}}"#
         );
-        let found = simple_signing_bundle(b"{}", &annotations(&[(SIGNATURE, "AA=="), (BUNDLE, &log)]));
-        assert!(matches!(found, Err(FormatError::UnsupportedEntry { kind, .. }) if kind == "intoto"));
+        let found = simple_signing(b"{}", &annotations(&[(SIGNATURE, "AA=="), (BUNDLE, &log)]));
+        assert!(matches!(found, Err(FormatError::UnsupportedEntry { kind, .. }) if kind == "rekord"));
+    }
+
+    #[test]
+    fn a_timestamp_annotation_is_read_or_refused() {
+        let with = |text: &str| simple_signing(b"{}", &annotations(&[(SIGNATURE, "AA=="), (TIMESTAMP, text)]));
+        assert_eq!(with(r#"{"SignedRFC3161Timestamp":"AAE="}"#).unwrap().timestamps, [[0, 1]]);
+        for bad in ["", "{}", r#"{"SignedRFC3161Timestamp":"?"}"#, r#"{"SignedRFC3161Timestamp":null}"#] {
+            assert!(matches!(with(bad), Err(FormatError::Malformed { .. })), "{bad}");
+        }
     }
 
     #[test]
     fn a_chain_is_bounded() {
         let chain = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".repeat(CHAIN_LIMIT + 1);
         assert!(matches!(certificates("", &chain), Err(FormatError::TooMany { .. })));
-    }
-
-    #[test]
-    fn hexadecimal_is_strict() {
-        assert_eq!(decode_hex("00ff", "x").unwrap(), [0, 255]);
-        for bad in ["0", "0g", "+1", "ä"] {
-            assert!(decode_hex(bad, "x").is_err(), "{bad}");
-        }
     }
 }

@@ -1,11 +1,12 @@
 //! Signatures and attestations as a registry serves them: bytes that nobody has verified yet, and where they were found.
 //!
-//! `Discovered` is untrusted by name; only `verify` turns it into facts. The submodules parse the formats and bind nothing:
-//! Sigstore bundles (`bundle`), cosign's simple signing and its annotations (`simple_signing`, `cosign`), in-toto statements
-//! (`statement`). Names, annotations and the `subject` of a referrer are hints only.
+//! `Discovered` is untrusted by name; only `verify` turns it into facts. The submodules parse the formats into one shape
+//! (`candidate`) and bind nothing: Sigstore bundles (`bundle`), cosign's simple signing and its annotations (`simple_signing`, `cosign`),
+//! in-toto statements (`statement`). Names, annotations and the `subject` of a referrer are hints only.
 
-pub(crate) mod bundle;
-pub(crate) mod cosign;
+mod bundle;
+pub(crate) mod candidate;
+mod cosign;
 pub(crate) mod simple_signing;
 mod statement;
 
@@ -179,11 +180,11 @@ pub enum FormatError {
         /// The annotation's name.
         name: &'static str,
     },
-    /// An annotation that this version does not read, and whose absence would be another signature.
-    #[error("annotation {name} is not read by this version")]
-    UnsupportedAnnotation {
-        /// The annotation's name.
-        name: &'static str,
+    /// A proof is given twice, as if it were two.
+    #[error("a {what} is given twice")]
+    Repeated {
+        /// What is repeated.
+        what: &'static str,
     },
     /// A field has a value that the format does not allow.
     #[error("{field} is {found:?}, not {expected:?}")]

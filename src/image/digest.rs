@@ -10,7 +10,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Serialize, Serializer};
 
-use super::ReferenceError;
+use super::{ReferenceError, from_hexadecimal, hexadecimal};
 
 /// The algorithm of v1alpha1, as it is written before the colon.
 const ALGORITHM: &str = "sha256";
@@ -45,13 +45,12 @@ impl Digest {
 
     /// Computes the digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        let hex: String = digest(&SHA256, bytes)
-            .as_ref()
-            .iter()
-            .flat_map(|byte| [byte >> 4, byte & 0x0f])
-            .filter_map(|nibble| char::from_digit(u32::from(nibble), 16))
-            .collect();
-        Self { hex: hex.into() }
+        Self { hex: hexadecimal(digest(&SHA256, bytes).as_ref()).into() }
+    }
+
+    /// The 32 bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        from_hexadecimal(&self.hex).unwrap_or_default()
     }
 
     /// The 64 digits, without the algorithm.

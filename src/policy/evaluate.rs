@@ -249,10 +249,7 @@ fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, 
             }
         }
     }
-    let under = |refusal: &&Refusal| match &authority.signers {
-        Signers::Keyless { trust_root, .. } => refusal.under == *trust_root,
-        Signers::Keys(keys) => keys.iter().any(|key| refusal.under == key.key.fingerprint().to_string()),
-    };
+    let under = |refusal: &&Refusal| refusal.under.as_ref().is_none_or(|anchor| authority.signers.stand_on(anchor));
     for refusal in gathered.refused().iter().filter(under) {
         near_misses.push(NearMiss {
             origin: Some(refusal.origin.clone()),
@@ -279,16 +276,12 @@ enum Miss {
 /// Whether one piece of evidence satisfies an authority: who, what, and with which proofs, every one of them.
 fn judge(authority: &Authority, evidence: &Evidence, revocations: &Revocations, now: Timestamp) -> Result<(), Miss> {
     let near = |code, found, nearness| Err(Miss::Near { code, found, nearness });
+    if !authority.signers.stand_on(evidence.under()) {
+        return Err(Miss::Elsewhere);
+    }
     match (&authority.signers, evidence.signer()) {
-        (Signers::Keys(keys), Signer::Key { sha256 }) => {
-            if !keys.iter().any(|key| key.key.fingerprint() == sha256) {
-                return Err(Miss::Elsewhere);
-            }
-        }
-        (Signers::Keyless { trust_root, identities }, Signer::Certificate { issuer, subjects }) => {
-            if evidence.trust_root() != Some(trust_root) {
-                return Err(Miss::Elsewhere);
-            }
+        (Signers::Keys(_), Signer::Key { .. }) => {}
+        (Signers::Keyless { trust_root, identities }, Signer::Certificate { issuer, subjects, .. }) => {
             let issuer = issuer.as_deref();
             let found = || format!("{} signed by {}", claim(evidence), evidence.signer());
             if !identities.iter().any(|identity| identity.matches(issuer, subjects)) {
@@ -336,7 +329,9 @@ fn keyless_proofs(trust_root: &str, evidence: &Evidence) -> Result<(), Miss> {
         return near("LogMissing", "a signature without a transparency log entry");
     }
     if !evidence.certificate_transparency() {
-        return near("CertificateTransparencyMissing", "a certificate without a proof of certificate transparency");
+        let reason = evidence.no_certificate_transparency().unwrap_or("nothing was proved");
+        let found = format!("a certificate without a proof of certificate transparency: {reason}");
+        return near("CertificateTransparencyMissing", &found);
     }
     if evidence.times().is_empty() {
         return near("TimestampMissing", "a signature without any verified time");

@@ -13,7 +13,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::image::ImagePattern;
-use crate::trust::PublicKey;
+use crate::trust::{PublicKey, TrustRoots};
+use crate::verify::{Anchor, AnchorId};
 
 pub use crate::api::{Action, Tags};
 pub use evaluate::{
@@ -83,15 +84,17 @@ impl Policy {
         })
     }
 
-    /// The keys that the policy needs.
-    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
-        self.authorities
-            .iter()
-            .flat_map(|authority| match &authority.signers {
-                Signers::Keyless { .. } => [].iter(),
-                Signers::Keys(keys) => keys.iter(),
-            })
-            .map(|key| &key.key)
+    /// What evidence for this policy is verified under. A root that is not there is left out: its authorities stay unsatisfied.
+    pub fn anchors(&self, roots: &TrustRoots) -> Vec<Anchor> {
+        let anchors = |authority: &Authority| match &authority.signers {
+            Signers::Keyless { trust_root, .. } => {
+                roots.find(trust_root).cloned().map(Anchor::Root).into_iter().collect()
+            }
+            Signers::Keys(keys) => {
+                keys.iter().map(|key| Anchor::Key { key: key.key.clone(), dating: None }).collect::<Vec<Anchor>>()
+            }
+        };
+        self.authorities.iter().flat_map(anchors).collect()
     }
 }
 
@@ -129,6 +132,19 @@ struct Authority {
 enum Signers {
     Keyless { trust_root: String, identities: Vec<Identity> },
     Keys(Vec<NamedKey>),
+}
+
+impl Signers {
+    /// Whether evidence under this anchor is this authority's business.
+    fn stand_on(&self, anchor: &AnchorId) -> bool {
+        match (self, anchor) {
+            (Self::Keyless { trust_root, .. }, AnchorId::TrustRoot(name)) => trust_root == name,
+            (Self::Keys(keys), AnchorId::Key { sha256, dated_by: None }) => {
+                keys.iter().any(|key| key.key.fingerprint() == sha256)
+            }
+            _ => false,
+        }
+    }
 }
 
 #[derive(Debug)]

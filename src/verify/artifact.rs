@@ -3,11 +3,10 @@
 //! The artifact is the manifest's bytes, by their sha256; a statement may name them by sha512 too, recomputed from the same bytes.
 //! Where only a digest is at hand, as for files on a command line, it binds by that digest and by nothing else.
 
-use aws_lc_rs::digest::{SHA512, digest};
-
 use super::{COSIGN_SIGN, Claim, VerifyError};
 use crate::evidence::{Statement, simple_signing};
-use crate::image::{Digest, ResolvedImage};
+use crate::image::{Digest, Hash, ResolvedImage, hexadecimal};
+use crate::trust::Message;
 
 /// What evidence must be about.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +35,30 @@ impl<'a> Artifact<'a> {
         self.sha256
     }
 
-    /// The bytes, where they are at hand.
-    pub(super) fn bytes(&self) -> Option<&'a [u8]> {
-        self.bytes
+    /// What a signature over the artifact itself is over.
+    pub(super) fn message(&self) -> Message<'a> {
+        self.bytes.map_or(Message::Sha256(self.sha256), Message::Bytes)
+    }
+
+    /// Another digest of the artifact; none where only its sha256 is at hand.
+    pub(super) fn digest(&self, hash: Hash) -> Option<Vec<u8>> {
+        match (hash, self.bytes) {
+            (Hash::Sha256, _) => Some(self.sha256.bytes()),
+            (_, bytes) => bytes.map(|bytes| hash.of(bytes)),
+        }
+    }
+}
+
+/// The digest that stands beside a signature of the artifact must be the artifact's. It proves nothing; another would mislead.
+pub(super) fn check_digest(hash: Hash, found: &[u8], artifact: Artifact<'_>) -> Result<(), VerifyError> {
+    match artifact.digest(hash) {
+        Some(wanted) if wanted == found => Ok(()),
+        Some(_) => Err(other(artifact, format!("its message digest is {}", hexadecimal(found)))),
+        None => {
+            let reason =
+                "a message digest of another algorithm than sha256, where only that of the artifact is at hand";
+            Err(VerifyError::Unsupported { reason: reason.to_owned() })
+        }
     }
 }
 
@@ -54,7 +74,7 @@ pub(super) fn bind_payload(payload: &[u8], artifact: Artifact<'_>) -> Result<Cla
 /// A statement must have the artifact among its subjects.
 pub(super) fn bind_statement(payload: &[u8], artifact: Artifact<'_>) -> Result<Claim, VerifyError> {
     let statement = Statement::parse(payload)?;
-    let sha512 = artifact.bytes.map(|bytes| hexadecimal(digest(&SHA512, bytes).as_ref()));
+    let sha512 = artifact.digest(Hash::Sha512).map(|digest| hexadecimal(&digest));
     if !statement.names(artifact.sha256.hex(), sha512.as_deref()) {
         return Err(other(artifact, "no subject of its statement has the digest".to_owned()));
     }
@@ -62,14 +82,6 @@ pub(super) fn bind_statement(payload: &[u8], artifact: Artifact<'_>) -> Result<C
         COSIGN_SIGN => Claim::Signature,
         predicate_type => Claim::Attestation { predicate_type: predicate_type.to_owned() },
     })
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|value| char::from_digit(value.into(), 16))
-        .collect()
 }
 
 fn other(artifact: Artifact<'_>, reason: String) -> VerifyError {

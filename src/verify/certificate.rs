@@ -1,146 +1,186 @@
-//! Keyless verification: a certificate of a Sigstore instance, its log entries and its times.
+//! The signer's certificate, read: names, claims, key, validity. Whether to believe it is `chain`'s.
 //!
-//! The library takes the steps of the client specification; here the formats are brought to it, its answer is turned into plain
-//! facts, and what it leaves to its caller is checked. Which identity is wanted is `policy`'s.
+//! Claims are Fulcio's extensions (<https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md>): what the issuer of the token said about
+//! the signer, by the names of that table. A certificate of an own authority has none.
 
-use sigstore_types::bundle::{TransparencyLogEntry, VerificationMaterialContent};
-use sigstore_types::{Artifact as Signed, Bundle, KindVersion, Sha256Hash, SignatureContent};
-use sigstore_verify::{Error, VerificationPolicy, VerificationResult};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::artifact::{Artifact, bind_payload, bind_statement};
-use super::{Claim, Evidence, LogProof, Signer, TimeSource, VerifiedTime, VerifyError, names};
-use crate::evidence::{Discovered, Format, FormatError, bundle, cosign};
-use crate::trust::TrustMaterial;
+use x509_cert::Certificate;
+use x509_cert::der::asn1::Utf8StringRef;
+use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::der::{Decode as _, Encode as _};
+use x509_cert::ext::pkix::ExtendedKeyUsage;
 
-/// Verifies a candidate that carries a certificate, under one trust root.
-///
-/// Evidence without a log entry can exist (then `logs` is empty, and a timestamp authority gave the time); evidence without any
-/// verified time cannot. Certificate transparency is verified wherever the root names such a log.
-///
-/// # Errors
-/// The first step that does not hold. Nothing that is returned as evidence was skipped.
-pub fn verify_with_root<'a>(
-    discovered: &Discovered,
-    artifact: impl Into<Artifact<'a>>,
-    root: &TrustMaterial,
-) -> Result<Evidence, VerifyError> {
-    let artifact = artifact.into();
-    // (1) The format, which also says what was signed: a payload of its own, the manifest, or a statement.
-    let (bundle, signed) = parse(discovered, artifact)?;
-    if matches!(bundle.verification_material.content, VerificationMaterialContent::PublicKey(_)) {
-        return Err(VerifyError::NoCertificate);
-    }
+use super::{Subject, VerifyError, names};
+use crate::trust::{PublicKey, Window, validity};
 
-    // (2) Times, chain, certificate transparency, log entries, signature, and the entries' consistency with all of these.
-    let mut policy = VerificationPolicy::any_identity();
-    if bundle.verification_material.tlog_entries.is_empty() {
-        policy = policy.skip_tlog_unsafe();
-    }
-    if !root.has_certificate_transparency() {
-        policy = policy.skip_sct();
-    }
-    let result = root.verifier().verify(signed, &bundle, &policy).map_err(|error| refusal(&error, artifact))?;
+/// The arc of Fulcio's extensions.
+const FULCIO: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1");
+/// The claims by the last number of their object identifiers. The issuer stands under two of them, the user name in a name.
+const CLAIMS: [(u32, &str); 22] = [
+    (2, "githubWorkflowTrigger"),
+    (3, "githubWorkflowSHA"),
+    (4, "githubWorkflowName"),
+    (5, "githubWorkflowRepository"),
+    (6, "githubWorkflowRef"),
+    (8, ISSUER),
+    (9, "buildSignerURI"),
+    (10, "buildSignerDigest"),
+    (11, "runnerEnvironment"),
+    (12, "sourceRepositoryURI"),
+    (13, "sourceRepositoryDigest"),
+    (14, "sourceRepositoryRef"),
+    (15, "sourceRepositoryIdentifier"),
+    (16, "sourceRepositoryOwnerURI"),
+    (17, "sourceRepositoryOwnerIdentifier"),
+    (18, "buildConfigURI"),
+    (19, "buildConfigDigest"),
+    (20, "buildTrigger"),
+    (21, "runInvocationURI"),
+    (22, "sourceRepositoryVisibilityAtSigning"),
+    (23, "deploymentEnvironment"),
+    (24, "tokenSubject"),
+];
+/// The claim that names who vouched for the signer.
+const ISSUER: &str = "issuer";
+/// The issuer where the older extension alone gives it.
+const OLD_ISSUER: u32 = 1;
+/// Up to here the extensions hold bare text, above it a `UTF8String`.
+const LAST_BARE: u32 = 6;
 
-    // (3) The library binds the signature to what was signed; the artifact is bound here, for every format by the same rules.
-    let claim = match (discovered.format(), &bundle.content) {
-        (Some(Format::SimpleSigning), _) => bind_payload(discovered.bytes(), artifact)?,
-        (_, SignatureContent::DsseEnvelope(envelope)) => bind_statement(envelope.payload.as_bytes(), artifact)?,
-        // A message signature over the artifact itself, which is what `signed` was.
-        (_, SignatureContent::MessageSignature(_)) => Claim::Signature,
-        _ => return Err(VerifyError::Unsupported { reason: "the bundle's content".to_owned() }),
-    };
-    facts(discovered, artifact, &bundle, &result, claim, root)
+/// The claims that a certificate can make, by name: what a policy may ask for.
+pub fn claim_names() -> impl Iterator<Item = &'static str> {
+    CLAIMS.iter().map(|(_, name)| *name)
 }
 
-/// The candidate as a bundle, and the bytes that its message signature is over.
-fn parse<'a>(discovered: &'a Discovered, artifact: Artifact<'a>) -> Result<(Bundle, Signed<'a>), VerifyError> {
-    let annotations = discovered.annotations();
-    let itself = match artifact.bytes() {
-        Some(bytes) => Signed::Blob(bytes),
-        None => Sha256Hash::from_hex(artifact.sha256().hex())
-            .map(Signed::from)
-            .map_err(|error| VerifyError::Unsupported { reason: error.to_string() })?,
-    };
-    Ok(match discovered.format() {
-        Some(Format::Bundle) => (bundle::parse(discovered.bytes())?, itself),
-        Some(Format::Dsse) => (cosign::attestation_bundle(discovered.bytes(), annotations)?, itself),
-        Some(Format::SimpleSigning) => {
-            (cosign::simple_signing_bundle(discovered.bytes(), annotations)?, Signed::Blob(discovered.bytes()))
+/// A signer's certificate.
+#[derive(Debug)]
+pub(super) struct SigningCertificate {
+    pub(super) certificate: Certificate,
+    pub(super) key: PublicKey,
+    pub(super) valid: Window,
+    pub(super) subjects: Vec<Subject>,
+    pub(super) claims: BTreeMap<&'static str, String>,
+}
+
+impl SigningCertificate {
+    /// Reads a certificate in DER.
+    ///
+    /// # Errors
+    /// Bytes that are no certificate, a key that is not verified, an extension that stands there twice, a malformed issuer.
+    pub(super) fn read(der: &[u8]) -> Result<Self, VerifyError> {
+        let certificate = Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        let inner = &certificate.tbs_certificate;
+        let mut seen = BTreeSet::new();
+        if !inner.extensions.iter().flatten().all(|extension| seen.insert(extension.extn_id)) {
+            return Err(malformed("one of its extensions is there twice"));
         }
-        None => return Err(FormatError::UnknownMediaType { media_type: discovered.media_type().to_owned() }.into()),
-    })
+        let spki = inner.subject_public_key_info.to_der().map_err(|error| malformed(error.to_string()))?;
+        let key = PublicKey::from_spki(&spki).map_err(|error| malformed(error.to_string()))?;
+        let valid = validity(&certificate).map_err(|error| malformed(error.to_string()))?;
+        let (subjects, claims) = (names::subjects(&certificate)?, claims(&certificate)?);
+        Ok(Self { certificate, key, valid, subjects, claims })
+    }
+
+    /// Whether it says that it is for signing code.
+    pub(super) fn signs_code(&self) -> bool {
+        const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
+        let purposes = self.certificate.tbs_certificate.get::<ExtendedKeyUsage>();
+        matches!(purposes, Ok(Some((_, purposes))) if purposes.0.contains(&CODE_SIGNING))
+    }
+
+    /// Who vouched for the signer.
+    pub(super) fn issuer(&self) -> Option<&str> {
+        self.claims.get(ISSUER).map(String::as_str)
+    }
 }
 
-fn facts(
-    discovered: &Discovered,
-    artifact: Artifact<'_>,
-    bundle: &Bundle,
-    result: &VerificationResult,
-    claim: Claim,
-    root: &TrustMaterial,
-) -> Result<Evidence, VerifyError> {
-    if !result.certificate_verified() {
-        return Err(VerifyError::Certificate { reason: "its chain was not verified".to_owned() });
-    }
-    let entries = &bundle.verification_material.tlog_entries;
-    if !entries.is_empty() && !result.tlog_verified() {
-        return Err(VerifyError::Log { reason: "its entries were not verified".to_owned() });
-    }
-    let logs = entries.iter().map(|entry| proof(entry, root)).collect::<Result<Vec<_>, _>>()?;
-    let times: Vec<VerifiedTime> =
-        result.verified_timestamps().iter().map(|at| VerifiedTime { at: *at, source: source(*at, entries) }).collect();
-    if times.is_empty() {
-        return Err(VerifyError::Timestamp { reason: "no time is verified".to_owned() });
-    }
-    let certificate = bundle.signing_certificate().ok_or(VerifyError::NoCertificate)?;
-    let subjects = names::subjects(certificate.as_bytes())?;
-    Ok(Evidence {
-        origin: discovered.origin().clone(),
-        image: artifact.sha256().clone(),
-        claim,
-        signer: Signer::Certificate { issuer: result.issuer().map(str::to_owned), subjects },
-        trust_root: Some(root.name().to_owned()),
-        times,
-        logs,
-        certificate_transparency: result.sct_verified(),
-    })
-}
-
-/// Whose word a verified time is: an integrated time counts only under a promise, of a log of the first version.
-fn source(at: jiff::Timestamp, entries: &[TransparencyLogEntry]) -> TimeSource {
-    let by_log = entries.iter().any(|entry| {
-        entry.integrated_time == Some(at)
-            && entry.inclusion_promise.is_some()
-            && entry.kind_version != KindVersion::HashedRekordV002
-    });
-    if by_log { TimeSource::Log } else { TimeSource::TimestampAuthority }
-}
-
-/// A verified entry as a fact. An entry with neither proof nor promise proves nothing, whatever the bundle's version says.
-fn proof(entry: &TransparencyLogEntry, root: &TrustMaterial) -> Result<LogProof, VerifyError> {
-    if entry.inclusion_proof.is_none() && entry.inclusion_promise.is_none() {
-        return Err(VerifyError::Log { reason: "an entry has neither inclusion proof nor promise".to_owned() });
-    }
-    let log = root
-        .log(entry.log_id.key_id.as_bytes())
-        .ok_or_else(|| VerifyError::Log { reason: "an entry names a log that the trust root does not".to_owned() })?;
-    Ok(LogProof { log: log.to_owned(), index: entry.log_index.get(), inclusion_proof: entry.inclusion_proof.is_some() })
-}
-
-/// The library's refusal in our words of whose part it is; its text is kept as the reason.
-fn refusal(error: &Error, artifact: Artifact<'_>) -> VerifyError {
-    let reason = error.to_string();
-    match error {
-        Error::Certificate(_) | Error::IdentityMismatch { .. } | Error::IssuerMismatch { .. } => {
-            VerifyError::Certificate { reason }
+fn claims(certificate: &Certificate) -> Result<BTreeMap<&'static str, String>, VerifyError> {
+    let mut claims = BTreeMap::new();
+    let mut old_issuer = None;
+    for extension in certificate.tbs_certificate.extensions.iter().flatten() {
+        let Some(number) = number(&extension.extn_id) else { continue };
+        let bytes = extension.extn_value.as_bytes();
+        let bare = || std::str::from_utf8(bytes).ok().map(str::to_owned);
+        let wrapped = || Utf8StringRef::from_der(bytes).ok().map(|text| text.to_string());
+        if number == OLD_ISSUER {
+            old_issuer = wrapped().or_else(bare);
+            continue;
         }
-        Error::TransparencyLog(_) => VerifyError::Log { reason },
-        Error::Timestamp(_) => VerifyError::Timestamp { reason },
-        Error::ArtifactMismatch(_) => VerifyError::OtherArtifact { image: artifact.sha256().to_string(), reason },
-        Error::UnsupportedBundle(_) | Error::UnsupportedArtifact(_) => VerifyError::Unsupported { reason },
-        Error::InvalidBundle(_) | Error::Bundle(_) | Error::Types(_) => {
-            VerifyError::Format(FormatError::Malformed { format: "Sigstore bundle", reason })
+        let Some((_, name)) = CLAIMS.iter().find(|(known, _)| *known == number) else { continue };
+        match if number <= LAST_BARE { bare() } else { wrapped() } {
+            Some(value) => {
+                claims.insert(*name, value);
+            }
+            None if *name == ISSUER => return Err(malformed("its issuer extension is malformed")),
+            // What cannot be read is not there: a policy that asks for it fails.
+            None => {}
         }
-        _ => VerifyError::Signature { reason },
+    }
+    if let Some(issuer) = old_issuer {
+        claims.entry(ISSUER).or_insert(issuer);
+    }
+    Ok(claims)
+}
+
+/// The last number of an extension of Fulcio's.
+fn number(identifier: &ObjectIdentifier) -> Option<u32> {
+    (identifier.parent()? == FULCIO).then(|| identifier.arcs().last()).flatten()
+}
+
+fn malformed(reason: impl Into<String>) -> VerifyError {
+    VerifyError::Certificate { reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, CustomExtension, KeyPair};
+
+    use super::*;
+
+    fn der(extensions: &[(u64, Vec<u8>)]) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        for (number, value) in extensions {
+            let identifier = [1, 3, 6, 1, 4, 1, 57264, 1, *number];
+            params.custom_extensions.push(CustomExtension::from_oid_content(&identifier, value.clone()));
+        }
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    fn utf8(text: &str) -> Vec<u8> {
+        Utf8StringRef::new(text).unwrap().to_der().unwrap()
+    }
+
+    #[test]
+    fn every_claim_is_read_by_its_name() {
+        let value = |number: u32| format!("value of {number}");
+        let encoded = |number: u32| if number <= 6 { value(number).into_bytes() } else { utf8(&value(number)) };
+        let extensions: Vec<_> = CLAIMS.iter().map(|(number, _)| (u64::from(*number), encoded(*number))).collect();
+        let read = SigningCertificate::read(&der(&extensions)).unwrap();
+        assert_eq!(read.claims.len(), 22);
+        for (number, name) in CLAIMS {
+            assert_eq!(read.claims[name], value(number), "{name}");
+        }
+        assert_eq!(read.issuer(), Some("value of 8"));
+    }
+
+    #[test]
+    fn the_newer_issuer_counts_and_a_broken_one_is_not_passed_over() {
+        let read = |extensions: &[(u64, Vec<u8>)]| {
+            SigningCertificate::read(&der(extensions)).map(|read| read.issuer().map(str::to_owned))
+        };
+        let old = || (1, b"https://old.example".to_vec());
+        assert_eq!(read(&[old()]).unwrap().as_deref(), Some("https://old.example"));
+        assert_eq!(read(&[old(), (8, utf8("https://new.example"))]).unwrap().as_deref(), Some("https://new.example"));
+        assert_eq!(read(&[]).unwrap(), None);
+        assert!(matches!(read(&[old(), (8, b"https://bare.example".to_vec())]), Err(VerifyError::Certificate { .. })));
+        assert!(matches!(read(&[old(), old()]), Err(VerifyError::Certificate { .. })));
+        assert!(SigningCertificate::read(b"no certificate").is_err());
+    }
+
+    #[test]
+    fn a_malformed_claim_is_absent() {
+        let read = SigningCertificate::read(&der(&[(11, b"github-hosted".to_vec()), (12, utf8("x"))])).unwrap();
+        assert_eq!(read.claims.into_iter().collect::<Vec<_>>(), [("sourceRepositoryURI", "x".to_owned())]);
     }
 }

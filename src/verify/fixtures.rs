@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Evidence, Gathered, TimeSource};
+use super::{AnchorId, Evidence, Gathered, TimeSource};
 use crate::evidence::{Discovered, DiscoveryPath, Origin};
 use crate::image::{Digest, ImageReference, ResolvedImage};
 use crate::trust::{PublicKey, TrustMaterial};
@@ -84,7 +84,7 @@ pub(crate) fn without(evidence: &Evidence, proof: &str) -> Evidence {
 /// The same evidence under another root's name, dated by another kind of source.
 pub(crate) fn under(evidence: &Evidence, root: &str, source: TimeSource) -> Evidence {
     let mut evidence = evidence.clone();
-    evidence.trust_root = Some(root.to_owned());
+    evidence.under = AnchorId::TrustRoot(root.to_owned());
     for time in &mut evidence.times {
         time.source = source;
     }

@@ -1,13 +1,14 @@
-//! Every candidate under every root and key that the selected policies name.
+//! Every candidate under every anchor that the selected policies name.
 //!
 //! Order decides nothing: all candidates are tried, and one that does not verify is recorded beside those that do.
 
 use serde::Serialize;
 
-use super::{Evidence, VerifyError, verify_with_key, verify_with_root};
+use super::steps::verify_parsed;
+use super::{Anchor, AnchorId, Artifact, Evidence, VerifyError};
+use crate::evidence::candidate::Candidate;
 use crate::evidence::{Discovered, Format, Origin};
 use crate::image::ResolvedImage;
-use crate::trust::{PublicKey, TrustMaterial};
 
 /// What the candidates of one image proved, and what they did not.
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ pub struct Gathered {
     refused: Vec<Refusal>,
 }
 
-/// A candidate that is no evidence under a root or key.
+/// A candidate that is no evidence under an anchor.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refusal {
@@ -24,8 +25,9 @@ pub struct Refusal {
     pub origin: Origin,
     /// The candidate's format, for people.
     pub format: String,
-    /// The trust root's name, or the key's fingerprint.
-    pub under: String,
+    /// What it was tried under; none where it does not parse, which it does under no anchor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub under: Option<AnchorId>,
     /// The stable code of the refusal.
     pub code: &'static str,
     /// The reason, in the verifier's words.
@@ -49,30 +51,29 @@ impl Gathered {
     }
 }
 
-/// Verifies every candidate under every root and every key.
-pub fn gather(
-    candidates: &[Discovered],
-    image: &ResolvedImage,
-    roots: &[TrustMaterial],
-    keys: &[PublicKey],
-) -> Gathered {
+/// Verifies every candidate under every anchor. Each is parsed once.
+pub fn gather(candidates: &[Discovered], image: &ResolvedImage, anchors: &[Anchor]) -> Gathered {
     let mut gathered = Gathered::default();
-    for candidate in candidates {
-        let mut record = |under: String, result: Result<Evidence, VerifyError>| match result {
-            Ok(evidence) => gathered.verified.push(evidence),
-            Err(error) => gathered.refused.push(Refusal {
-                origin: candidate.origin().clone(),
-                format: candidate.format().as_ref().map_or_else(|| "unknown".to_owned(), Format::to_string),
-                under,
-                code: error.code(),
-                reason: error.to_string(),
-            }),
+    for discovered in candidates {
+        let refusal = |under: Option<AnchorId>, error: &VerifyError| Refusal {
+            origin: discovered.origin().clone(),
+            format: discovered.format().as_ref().map_or_else(|| "unknown".to_owned(), Format::to_string),
+            under,
+            code: error.code(),
+            reason: error.to_string(),
         };
-        for root in roots {
-            record(root.name().to_owned(), verify_with_root(candidate, image, root));
-        }
-        for key in keys {
-            record(key.fingerprint().to_string(), verify_with_key(candidate, image, key));
+        let candidate = match Candidate::parse(discovered) {
+            Ok(candidate) => candidate,
+            Err(error) => {
+                gathered.refused.push(refusal(None, &error.into()));
+                continue;
+            }
+        };
+        for anchor in anchors {
+            match verify_parsed(&candidate, discovered, Artifact::from(image), anchor) {
+                Ok(evidence) => gathered.verified.push(evidence),
+                Err(error) => gathered.refused.push(refusal(Some(anchor.id()), &error)),
+            }
         }
     }
     gathered

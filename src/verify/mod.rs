@@ -1,34 +1,39 @@
 //! Discovered bytes and trust material to verified facts.
 //!
 //! Policy-independent: nothing here knows which signer is wanted, and nothing here knows the time of day. `Evidence` exists only
-//! for what was verified; the steps are numbered as in the Sigstore client specification
-//! (<https://github.com/sigstore/architecture-docs/blob/main/client-spec.md#4-verification>), whose steps 1 to 8 the library takes:
+//! for what was verified; the steps are numbered as in `steps`, which follows the Sigstore client specification
+//! (<https://github.com/sigstore/architecture-docs/blob/main/client-spec.md#4-verification>).
 //!
-//! 1. Parse the candidate by its media type (`evidence`).
-//! 2. Verify certificate chain, certificate transparency, log entries, times and signature (`certificate`), or the signature
-//!    alone under a known key (`key`).
-//! 3. Bind what was signed to the image's manifest (`artifact`): digest of the payload, or a subject of the statement.
-//!
-//! The roots never mix: a candidate is verified under one root or key at a time.
+//! Roots never mix: a candidate is verified under one anchor (a root, a key, an own authority) at a time. What an anchor cannot verify
+//! proves nothing, and what is there and does not hold is a refusal; which proofs are enough is `policy`'s.
 
+mod anchor;
 mod artifact;
 mod certificate;
+mod chain;
+mod entry;
 mod gather;
-mod key;
+mod log;
 mod names;
+mod steps;
+mod timestamp;
+mod transparency;
+mod tst_info;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 
 use crate::evidence::{FormatError, Origin};
 use crate::image::Digest;
-use crate::trust::KeyFingerprint;
+use crate::trust::{KeyFingerprint, Operator};
 
+pub use anchor::{Anchor, AnchorId};
 pub use artifact::Artifact;
-pub use certificate::verify_with_root;
+pub use certificate::claim_names;
 pub use gather::{Gathered, Refusal, gather};
-pub use key::verify_with_key;
+pub use steps::{verify, verify_with_key, verify_with_root};
 
 /// The predicate type of the statement with which cosign 3 signs an image: a signature, not an attestation.
 pub const COSIGN_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
@@ -41,11 +46,13 @@ pub struct Evidence {
     image: Digest,
     claim: Claim,
     signer: Signer,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trust_root: Option<String>,
+    under: AnchorId,
     times: Vec<VerifiedTime>,
     logs: Vec<LogProof>,
     certificate_transparency: bool,
+    /// Why certificate transparency is not proved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_certificate_transparency: Option<String>,
 }
 
 /// What was signed.
@@ -73,6 +80,9 @@ pub enum Signer {
         issuer: Option<String>,
         /// The subject alternative names, any of which may be the one that a policy names. Empty where none is read.
         subjects: Vec<Subject>,
+        /// What the issuer said about the signer, by the names of Fulcio's extensions.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        claims: BTreeMap<&'static str, String>,
     },
     /// The holder of a key.
     Key {
@@ -105,7 +115,7 @@ impl Subject {
 impl fmt::Display for Signer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Certificate { issuer, subjects } => {
+            Self::Certificate { issuer, subjects, .. } => {
                 let names: Vec<&str> = subjects.iter().map(Subject::as_str).collect();
                 let names = if names.is_empty() { "(no subject)".to_owned() } else { names.join(", ") };
                 write!(formatter, "{names} (issuer {})", issuer.as_deref().unwrap_or("none"))
@@ -116,13 +126,21 @@ impl fmt::Display for Signer {
 }
 
 /// A time at which the signature certainly existed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifiedTime {
-    /// The time.
+    /// The time, as the service states it.
     pub at: jiff::Timestamp,
-    /// Whose word it is.
+    /// The earliest moment that the service's accuracy allows.
+    pub earliest: jiff::Timestamp,
+    /// The latest moment that the service's accuracy allows.
+    pub latest: jiff::Timestamp,
+    /// What kind of word it is.
     pub source: TimeSource,
+    /// The service's address in the trust root.
+    pub service: String,
+    /// Who runs it.
+    pub operator: Operator,
 }
 
 /// Who vouches for a time.
@@ -139,12 +157,18 @@ pub enum TimeSource {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogProof {
-    /// The log's address in the trust root.
+    /// The address, in the trust root, of the log that signed the promise or the checkpoint.
     pub log: String,
+    /// The log's key id in hexadecimal digits.
+    pub key_id: String,
+    /// Who runs it.
+    pub operator: Operator,
     /// The entry's index, as the entry gives it.
     pub index: u64,
     /// Whether inclusion was proved against a checkpoint, or only promised by a signed entry timestamp.
     pub inclusion_proof: bool,
+    /// Whether the log dated the entry, which it does under a promise only.
+    pub dated: bool,
 }
 
 impl Evidence {
@@ -168,9 +192,9 @@ impl Evidence {
         &self.signer
     }
 
-    /// The root under which the certificate was verified; none for keys.
-    pub fn trust_root(&self) -> Option<&str> {
-        self.trust_root.as_deref()
+    /// What it was verified under.
+    pub fn under(&self) -> &AnchorId {
+        &self.under
     }
 
     /// All verified times.
@@ -187,6 +211,11 @@ impl Evidence {
     pub fn certificate_transparency(&self) -> bool {
         self.certificate_transparency
     }
+
+    /// Why certificate transparency is not proved; none where it is, and for keys.
+    pub fn no_certificate_transparency(&self) -> Option<&str> {
+        self.no_certificate_transparency.as_deref()
+    }
 }
 
 /// Why a candidate is no evidence under a root or key. Never the fault of the registry or of ours: a `Fail`, not an `Error`.
@@ -198,6 +227,14 @@ pub enum VerifyError {
     /// The candidate is signed by a key, and a certificate was asked for.
     #[error("it carries no certificate")]
     NoCertificate,
+    /// Step 2: a certificate was valid at some time, and no time is verified: no log promised an entry, and no authority stamped it.
+    #[error("no time is verified at which its certificate was valid: {reason}")]
+    Undated {
+        /// What is missing.
+        reason: &'static str,
+        /// Whether what is missing is a log entry.
+        log: bool,
+    },
     /// Step 2: the certificate does not chain to the root, is outside its window, or names no signer.
     #[error("certificate: {reason}")]
     Certificate {
@@ -242,10 +279,11 @@ impl VerifyError {
     /// A stable code for the trace and for metric labels.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Format(FormatError::UnsupportedEntry { .. } | FormatError::UnsupportedAnnotation { .. })
-            | Self::Unsupported { .. } => "EvidenceUnsupported",
+            Self::Format(FormatError::UnsupportedEntry { .. }) | Self::Unsupported { .. } => "EvidenceUnsupported",
             Self::Format(_) => "MalformedEvidence",
             Self::NoCertificate => "NoCertificate",
+            Self::Undated { log: true, .. } => "LogMissing",
+            Self::Undated { log: false, .. } => "TimestampMissing",
             Self::Certificate { .. } => "CertificateInvalid",
             Self::Log { .. } => "LogEntryInvalid",
             Self::Timestamp { .. } => "TimestampInvalid",
