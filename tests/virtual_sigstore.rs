@@ -1,10 +1,24 @@
 //! What the virtual Sigstore instance of the tests signs is accepted by a verifier that is not ours, and refused once one thing is
 //! wrong. So a test of ours that is refused is refused for the reason that it set up.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests, which fail by panicking"
+)]
 
 #[path = "support/virtual_sigstore/mod.rs"]
 mod virtual_sigstore;
+
+#[path = "virtual_sigstore/certificates.rs"]
+mod certificates;
+#[path = "virtual_sigstore/layers.rs"]
+mod layers;
+#[path = "virtual_sigstore/logs.rs"]
+mod logs;
+#[path = "virtual_sigstore/timestamps.rs"]
+mod timestamps;
 
 use jiff::Timestamp;
 use sigstore_trust_root::TrustedRoot;

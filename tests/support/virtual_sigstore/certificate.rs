@@ -166,9 +166,14 @@ pub(crate) struct Certified {
 }
 
 impl Certified {
-    /// A certificate that its own key signs.
-    pub(crate) fn self_signed(mut parts: CertificateParts, key: &Key) -> Self {
+    /// A certificate that its own key signs; `edit` has the last word.
+    pub(crate) fn self_signed(
+        mut parts: CertificateParts,
+        key: &Key,
+        edit: impl FnOnce(&mut CertificateParts),
+    ) -> Self {
         parts.issuer = parts.subject.clone();
+        edit(&mut parts);
         let certificate = parts.sign(key);
         Self { parts, key: key.clone(), certificate }
     }

@@ -20,10 +20,8 @@ pub(crate) const OTHER_NAME: &str = "1.3.6.1.4.1.57264.1.7";
 #[derive(Clone, Debug)]
 pub(crate) struct AuthorityOptions {
     pub(crate) algorithm: Algorithm,
-    /// Issue through an intermediate; if not, the root issues.
-    pub(crate) intermediate: bool,
-    /// The path length constraint of the certificate that issues.
-    pub(crate) path_length: Option<u8>,
+    /// The path length constraint of each certificate, from the root to the one that issues.
+    pub(crate) path_lengths: Vec<Option<u8>>,
     /// The validity of the authority's own certificates.
     pub(crate) not_before: Timestamp,
     pub(crate) not_after: Timestamp,
@@ -37,8 +35,7 @@ impl Default for AuthorityOptions {
     fn default() -> Self {
         Self {
             algorithm: Algorithm::P384,
-            intermediate: true,
-            path_length: Some(0),
+            path_lengths: vec![Some(1), Some(0)],
             not_before: "2021-01-01T00:00:00Z".parse().unwrap(),
             not_after: "2035-01-01T00:00:00Z".parse().unwrap(),
             valid_for: Window::default(),
@@ -51,8 +48,8 @@ impl Default for AuthorityOptions {
 /// An authority, as the trust root has it.
 #[derive(Clone, Debug)]
 pub(crate) struct CertificateAuthority {
-    pub(crate) root: Certified,
-    pub(crate) intermediate: Option<Certified>,
+    /// From the root to the one that issues.
+    pub(crate) certificates: Vec<Certified>,
     pub(crate) valid_for: Window,
     pub(crate) organization: String,
     pub(crate) uri: String,
@@ -60,37 +57,42 @@ pub(crate) struct CertificateAuthority {
 
 impl CertificateAuthority {
     pub(crate) fn new(options: AuthorityOptions) -> Self {
+        Self::with(options, |_, _| ())
+    }
+
+    /// An authority whose certificates are changed before they are signed; number 0 is the root's.
+    pub(crate) fn with(options: AuthorityOptions, edit: impl Fn(usize, &mut CertificateParts)) -> Self {
         let valid = (options.not_before, options.not_after);
-        let authority = |name: &str, path_length: Option<u8>| {
+        let mut certificates: Vec<Certified> = Vec::new();
+        for (number, path_length) in options.path_lengths.iter().enumerate() {
             let key = Key::generate(options.algorithm);
-            let mut parts = CertificateParts::new(Name::new(&options.organization, name), key.spki(), valid);
+            let name = if number == 0 { "root".to_owned() } else { format!("intermediate {number}") };
+            let mut parts = CertificateParts::new(Name::new(&options.organization, &name), key.spki(), valid);
             parts.set(Extension::key_usage(CERTIFICATE_SIGN | CRL_SIGN));
-            parts.set(Extension::basic_constraints(true, path_length));
-            (parts, key)
-        };
-        let (parts, key) = authority("root", options.path_length.map(|length| length + u8::from(options.intermediate)));
-        let root = Certified::self_signed(parts, &key);
-        let intermediate = options.intermediate.then(|| {
-            let (mut parts, key) = authority("intermediate", options.path_length);
-            parts.set(Extension::extended_key_usage(false, &[CODE_SIGNING]));
-            root.issue(parts, &key, |_| ())
-        });
+            parts.set(Extension::basic_constraints(true, *path_length));
+            if number > 0 {
+                parts.set(Extension::extended_key_usage(false, &[CODE_SIGNING]));
+            }
+            certificates.push(match certificates.last() {
+                Some(issuer) => issuer.issue(parts, &key, |parts| edit(number, parts)),
+                None => Certified::self_signed(parts, &key, |parts| edit(number, parts)),
+            });
+        }
         let AuthorityOptions { valid_for, organization, uri, .. } = options;
-        Self { root, intermediate, valid_for, organization, uri }
+        Self { certificates, valid_for, organization, uri }
     }
 
     /// The certificate that issues.
     pub(crate) fn issuer(&self) -> &Certified {
-        self.intermediate.as_ref().unwrap_or(&self.root)
+        self.certificates.last().unwrap()
     }
 
     /// The certificates of the authority, from the one that issues to the root.
     pub(crate) fn chain(&self) -> Vec<Vec<u8>> {
-        let certificates = self.intermediate.iter().chain([&self.root]);
-        certificates.map(|certified| certified.certificate.clone()).collect()
+        self.certificates.iter().rev().map(|certified| certified.certificate.clone()).collect()
     }
 
-    /// A sound leaf certificate, not signed yet. What is `None` of the window is ten minutes.
+    /// A sound leaf certificate, not signed yet, that is valid for ten minutes.
     pub(crate) fn leaf(&self, identity: &Identity, key: &Key, from: Timestamp) -> CertificateParts {
         let valid = (from, from + SignedDuration::from_mins(10));
         let mut parts = CertificateParts::new(Name::default(), key.spki(), valid);

@@ -31,12 +31,15 @@ pub(crate) mod ct;
 pub(crate) mod der;
 pub(crate) mod entry;
 pub(crate) mod fulcio;
+pub(crate) mod hostile;
 pub(crate) mod key;
 pub(crate) mod merkle;
 pub(crate) mod parts;
 pub(crate) mod rekor_v1;
+pub(crate) mod rekor_v1_api;
 pub(crate) mod rekor_v2;
 pub(crate) mod signing;
+pub(crate) mod tiles;
 pub(crate) mod trusted_root;
 pub(crate) mod tsa;
 

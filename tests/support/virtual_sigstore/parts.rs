@@ -49,6 +49,7 @@ pub(crate) struct Layer {
 
 pub(crate) const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 pub(crate) const DSSE_ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
+pub(crate) const PREDICATE_TYPE: &str = "predicateType";
 pub(crate) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 pub(crate) const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 pub(crate) const CHAIN: &str = "dev.sigstore.cosign/chain";
@@ -119,6 +120,10 @@ impl Parts {
             Content::Envelope(envelope) => {
                 // Cosign leaves the annotation empty: the signature is in the envelope.
                 put(SIGNATURE, String::new());
+                let statement: Value = serde_json::from_slice(&envelope.payload).unwrap_or_default();
+                if let Some(predicate_type) = statement["predicateType"].as_str() {
+                    put(PREDICATE_TYPE, predicate_type.to_owned());
+                }
                 (DSSE_ENVELOPE, envelope.text())
             }
         };

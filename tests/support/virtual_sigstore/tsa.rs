@@ -49,8 +49,8 @@ impl Default for TimestampOptions {
 /// An authority, as the trust root has it.
 #[derive(Clone, Debug)]
 pub(crate) struct TimestampAuthority {
-    pub(crate) root: Certified,
-    pub(crate) intermediate: Option<Certified>,
+    /// From the root to the one above the signer.
+    pub(crate) authorities: Vec<Certified>,
     pub(crate) signer: Certified,
     pub(crate) valid_for: Window,
     pub(crate) organization: String,
@@ -59,6 +59,11 @@ pub(crate) struct TimestampAuthority {
 
 impl TimestampAuthority {
     pub(crate) fn new(options: TimestampOptions) -> Self {
+        Self::with(options, |_, _| ())
+    }
+
+    /// An authority whose certificates are changed before they are signed; number 0 is the root's, the last the signer's.
+    pub(crate) fn with(options: TimestampOptions, edit: impl Fn(usize, &mut CertificateParts)) -> Self {
         let valid = (options.not_before, options.not_after);
         let parts =
             |name: &str, key: &Key| CertificateParts::new(Name::new(&options.organization, name), key.spki(), valid);
@@ -70,25 +75,28 @@ impl TimestampAuthority {
             (parts, key)
         };
         let (root, key) = authority("tsa-root", 1);
-        let root = Certified::self_signed(root, &key);
-        let intermediate = options.intermediate.then(|| {
-            let (parts, key) = authority("tsa-intermediate", 0);
-            root.issue(parts, &key, |_| ())
-        });
+        let mut authorities = vec![Certified::self_signed(root, &key, |parts| edit(0, parts))];
+        if options.intermediate {
+            let (mut parts, key) = authority("tsa-intermediate", 0);
+            parts.set(Extension::extended_key_usage(false, &[TIME_STAMPING]));
+            let intermediate = authorities[0].issue(parts, &key, |parts| edit(1, parts));
+            authorities.push(intermediate);
+        }
         let key = Key::generate(options.algorithm);
         let mut parts = parts("tsa", &key);
         parts.set(Extension::key_usage(DIGITAL_SIGNATURE));
         if !options.usages.is_empty() {
             parts.set(Extension::extended_key_usage(options.critical_usage, &options.usages));
         }
-        let signer = intermediate.as_ref().unwrap_or(&root).issue(parts, &key, |_| ());
+        let number = authorities.len();
+        let signer = authorities[number - 1].issue(parts, &key, |parts| edit(number, parts));
         let TimestampOptions { valid_for, organization, uri, .. } = options;
-        Self { root, intermediate, signer, valid_for, organization, uri }
+        Self { authorities, signer, valid_for, organization, uri }
     }
 
     /// The certificates, from the signer's to the root.
     pub(crate) fn chain(&self) -> Vec<Vec<u8>> {
-        let certificates = [&self.signer].into_iter().chain(&self.intermediate).chain([&self.root]);
+        let certificates = [&self.signer].into_iter().chain(self.authorities.iter().rev());
         certificates.map(|certified| certified.certificate.clone()).collect()
     }
 
