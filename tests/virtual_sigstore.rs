@@ -27,7 +27,7 @@ use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, Verifier}
 
 use virtual_sigstore::checkpoint::Signer;
 use virtual_sigstore::content::Material;
-use virtual_sigstore::{Algorithm, Key, Kind, Log, Parts, Subject, Version, VirtualSigstore};
+use virtual_sigstore::{Algorithm, Hash, Key, Kind, Log, Parts, Scheme, Subject, Version, VirtualSigstore};
 
 const MANIFEST: &[u8] = br#"{"schemaVersion":2}"#;
 
@@ -98,20 +98,58 @@ fn every_format_is_verified() {
 #[test]
 fn every_kind_of_key_is_verified() {
     let sigstore = VirtualSigstore::new();
-    for algorithm in [Algorithm::P256, Algorithm::P384, Algorithm::Rsa2048] {
+    let cases = [
+        (Algorithm::P256, Scheme::Ecdsa(Hash::Sha256), true),
+        // The oracle reads no other hash than SHA-256 in entries of messages, and takes the key's own for envelopes.
+        (Algorithm::P384, Scheme::Ecdsa(Hash::Sha256), false),
+        (Algorithm::P384, Scheme::Ecdsa(Hash::Sha384), true),
+        (Algorithm::Rsa2048, Scheme::RsaPkcs1(Hash::Sha256), true),
+        (Algorithm::Ed25519, Scheme::Ed25519, true),
+    ];
+    for (algorithm, scheme, envelopes) in cases {
         let key = Key::generate(algorithm);
-        let name = format!("{algorithm:?}");
-        for subject in [Subject::manifest(MANIFEST), Subject::cosign_sign(MANIFEST)] {
-            let signing = sigstore.sign(subject.clone()).key(&key);
-            accepted(&sigstore, &name, &signing.parts(), Version::V03);
-            let signing = sigstore.sign(subject.clone()).key(&key).without_certificate();
-            accepted(&sigstore, &name, &signing.parts(), Version::V03);
+        let name = format!("{scheme:?}");
+        let messages = scheme.hash() == Some(Hash::Sha256);
+        let subjects = [(messages, Subject::manifest(MANIFEST)), (envelopes, Subject::cosign_sign(MANIFEST))];
+        for subject in subjects.into_iter().filter_map(|(known, subject)| known.then_some(subject)) {
+            let signing = || sigstore.sign(subject.clone()).key(&key).scheme(scheme);
+            accepted(&sigstore, &name, &signing().parts(), Version::V03);
+            accepted(&sigstore, &name, &signing().without_certificate().parts(), Version::V03);
         }
     }
-    // The oracle wants a hash for messages, which Ed25519 has not.
-    let ed25519 = Key::generate(Algorithm::Ed25519);
-    let parts = sigstore.sign(Subject::cosign_sign(MANIFEST)).key(&ed25519).parts();
-    accepted(&sigstore, "Ed25519", &parts, Version::V03);
+    let keyed = sigstore.sign(Subject::cosign_sign(MANIFEST)).without_certificate().rekor_v2().parts();
+    accepted(&sigstore, "a key in Rekor v2", &keyed, Version::V03);
+    let other = keyed.with(|parts| {
+        let Material::Key { key, .. } = &mut parts.material else { panic!("a key") };
+        *key = key.other();
+    });
+    refused(&sigstore, "another key", &other, "signature invalid");
+}
+
+/// Schemes that the oracle does not use are held against the library that signs, which is told the scheme by another name.
+#[test]
+fn every_scheme_is_the_one_it_says() {
+    use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+    let cases: [(Algorithm, Scheme, &dyn VerificationAlgorithm); 10] = [
+        (Algorithm::P256, Scheme::Ecdsa(Hash::Sha384), &signature::ECDSA_P256_SHA384_ASN1),
+        (Algorithm::P384, Scheme::Ecdsa(Hash::Sha256), &signature::ECDSA_P384_SHA256_ASN1),
+        (Algorithm::P521, Scheme::Ecdsa(Hash::Sha256), &signature::ECDSA_P521_SHA256_ASN1),
+        (Algorithm::P521, Scheme::Ecdsa(Hash::Sha384), &signature::ECDSA_P521_SHA384_ASN1),
+        (Algorithm::P521, Scheme::Ecdsa(Hash::Sha512), &signature::ECDSA_P521_SHA512_ASN1),
+        (Algorithm::Rsa2048, Scheme::RsaPkcs1(Hash::Sha384), &signature::RSA_PKCS1_2048_8192_SHA384),
+        (Algorithm::Rsa2048, Scheme::RsaPkcs1(Hash::Sha512), &signature::RSA_PKCS1_2048_8192_SHA512),
+        (Algorithm::Rsa2048, Scheme::RsaPss(Hash::Sha256), &signature::RSA_PSS_2048_8192_SHA256),
+        (Algorithm::Rsa2048, Scheme::RsaPss(Hash::Sha384), &signature::RSA_PSS_2048_8192_SHA384),
+        (Algorithm::Rsa2048, Scheme::RsaPss(Hash::Sha512), &signature::RSA_PSS_2048_8192_SHA512),
+    ];
+    for (algorithm, scheme, known_as) in cases {
+        let key = Key::generate(algorithm);
+        let signed = key.sign_with(scheme, MANIFEST);
+        let public = UnparsedPublicKey::new(known_as, key.raw());
+        assert!(public.verify(MANIFEST, &signed).is_ok(), "{scheme:?}");
+        assert!(public.verify(b"other", &signed).is_err(), "{scheme:?}");
+        assert!(UnparsedPublicKey::new(known_as, key.other().raw()).verify(MANIFEST, &signed).is_err(), "{scheme:?}");
+    }
 }
 
 /// What is flipped, what the refusal says, and how it is flipped.
@@ -139,11 +177,11 @@ fn a_part_that_does_not_fit_is_refused() {
             ("another payload's signature", "signature", &|parts| {
                 *parts.content.signature_mut() = parts.material.key().sign(b"other");
             }),
-            ("another certificate", "", &|parts| parts.material = twin.material.clone()),
+            ("another certificate", "signature invalid", &|parts| parts.material = twin.material.clone()),
             ("a stranger's certificate", "chain", &|parts| parts.material = stranger.material.clone()),
             ("another log entry", "does not match", &|parts| parts.entries = twin.entries.clone()),
             ("a stranger's log entry", "No log key", &|parts| parts.entries = stranger.entries.clone()),
-            ("no log entry", "", &|parts| parts.entries.clear()),
+            ("no log entry", "must have an inclusion proof", &|parts| parts.entries.clear()),
             ("no promise", "No verified timestamp", &|parts| parts.entry().set = None),
             ("no proof", "nclusion proof", &|parts| parts.entry().proof = None),
             ("no checkpoint", "heckpoint", &|parts| parts.entry().proof().checkpoint = None),
@@ -152,7 +190,7 @@ fn a_part_that_does_not_fit_is_refused() {
                 let entry = parts.entry();
                 entry.integrated_time = entry.integrated_time.map(|time| time + jiff::SignedDuration::from_secs(1));
             }),
-            ("another log under the promise", "", &|parts| parts.entry().log_id = other.logs_v1[0].key.id()),
+            ("another log under the promise", "No log key", &|parts| parts.entry().log_id = other.logs_v1[0].key.id()),
             ("another body", "SET", &|parts| {
                 parts.entry().edit_body(|body| body["spec"]["signature"]["content"] = "AAAA".into());
             }),
@@ -200,7 +238,7 @@ fn rekor_v2_without_a_part_is_refused() {
                 checkpoint.signers.remove(0);
                 parts.entry().proof().checkpoint = Some(checkpoint.text());
             }),
-            ("another payload", "", &|parts| parts.content.payload().push(b' ')),
+            ("another payload", "signature invalid", &|parts| parts.content.payload().push(b' ')),
         ],
     );
 }

@@ -87,8 +87,12 @@ fn a_certificate_that_should_not_have_been_issued_is_refused() {
                 certificate.set(Extension::basic_constraints(true, None));
             }),
         ),
-        ("signed after its end", "", message(&sigstore).integrated_at(late)),
-        ("signed before its start", "", message(&sigstore).integrated_at(noon() - SignedDuration::from_secs(1))),
+        ("signed after its end", "CertExpired", message(&sigstore).integrated_at(late)),
+        (
+            "signed before its start",
+            "CertNotValidYet",
+            message(&sigstore).integrated_at(noon() - SignedDuration::from_secs(1)),
+        ),
         ("a stranger's", "chain", message(&sigstore).issued_by(stranger)),
     ];
     for (name, why, signing) in cases {

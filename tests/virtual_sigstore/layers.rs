@@ -26,7 +26,7 @@ fn bundle(layer: &Layer) -> Value {
         let entry: Value = serde_json::from_slice(&unbase64(body)).unwrap();
         material["tlogEntries"] = json!([{
             "logIndex": payload["logIndex"].to_string(),
-            "logId": {"keyId": super::virtual_sigstore::key::base64(&id)},
+            "logId": {"keyId": super::virtual_sigstore::text::base64(&id)},
             "kindVersion": {"kind": entry["kind"], "version": entry["apiVersion"]},
             "integratedTime": payload["integratedTime"].to_string(),
             "inclusionPromise": {"signedEntryTimestamp": log["SignedEntryTimestamp"]},
@@ -87,7 +87,7 @@ fn layers_carry_what_cosign_writes() {
     assert_eq!(layer.media_type, "application/vnd.dev.cosign.simplesigning.v1+json");
     assert_eq!(layer.annotations[CHAIN].matches("BEGIN CERTIFICATE").count(), 2);
     let payload: Value = serde_json::from_slice(&layer.content).unwrap();
-    let digest = super::virtual_sigstore::key::hex(&super::virtual_sigstore::key::sha256(MANIFEST));
+    let digest = super::virtual_sigstore::text::hex(&super::virtual_sigstore::text::sha256(MANIFEST));
     assert_eq!(payload["critical"]["image"]["docker-manifest-digest"], format!("sha256:{digest}"));
 
     let keyed = sigstore.sign(Subject::simple_signing(MANIFEST)).without_certificate().without_log().parts();

@@ -5,9 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::virtual_sigstore::entry::Proof;
-use super::virtual_sigstore::key::{hex, sha256};
 use super::virtual_sigstore::merkle;
-use super::virtual_sigstore::{Identity, Kind, Log, RekorV2, Subject, Version, VirtualSigstore};
+use super::virtual_sigstore::text::{hex, sha256};
+use super::virtual_sigstore::{Algorithm, Identity, Kind, Log, RekorV1, RekorV2, Subject, Version, VirtualSigstore};
 use super::{MANIFEST, accepted, noon, refused};
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -47,9 +47,61 @@ fn one_signature_in_several_logs_needs_all_of_them() {
     let logs = [Log::V1(&sigstore.logs_v1[0]), Log::V1(&sigstore.logs_v1[1]), Log::V2(&sigstore.logs_v2[0])];
     let parts = sigstore.sign(Subject::cosign_sign(MANIFEST)).logged_in(&logs).timestamped().parts();
     assert_eq!(accepted(&sigstore, "three logs", &parts, Version::V03), [noon(); 3]);
-    for broken in 0..3 {
+    for (broken, why) in ["inclusion promise", "inclusion promise", "inclusion proof"].into_iter().enumerate() {
         let parts = parts.with(|parts| parts.entries[broken].body.push(b' '));
-        refused(&sigstore, "one of three", &parts, "");
+        refused(&sigstore, "one of three", &parts, why);
+    }
+}
+
+/// The logs signed and proved these bodies; only that they are about something else is wrong (CVE-2022-36056).
+#[test]
+fn an_entry_has_to_be_about_the_signature() {
+    let sigstore = VirtualSigstore::new();
+    let stranger = sigstore.sign(Subject::manifest(MANIFEST)).parts();
+    let certificate = stranger.material.certificate().unwrap().to_vec();
+    let pem = STANDARD.encode(stranger.material.pem());
+    let nothing = hex(&sha256(b"nothing"));
+    let fields: [(Kind, &str, Value); 11] = [
+        (Kind::HashedRekord, "/data/hash/value", json!(nothing)),
+        (Kind::HashedRekord, "/signature/content", json!("AAAA")),
+        (Kind::HashedRekord, "/signature/publicKey/content", json!(pem)),
+        (Kind::Dsse, "/payloadHash/value", json!(nothing)),
+        (Kind::Dsse, "/signatures/0/signature", json!("AAAA")),
+        (Kind::Dsse, "/signatures/0/verifier", json!(pem)),
+        (Kind::Intoto002, "/content/payloadHash/value", json!(nothing)),
+        (Kind::Intoto002, "/content/envelope/signatures/0/sig", json!(STANDARD.encode("AAAA"))),
+        (Kind::HashedRekord002, "/hashedRekordV002/data/digest", json!(STANDARD.encode(sha256(b"nothing")))),
+        (Kind::HashedRekord002, "/hashedRekordV002/signature/content", json!("AAAA")),
+        (
+            Kind::HashedRekord002,
+            "/hashedRekordV002/signature/verifier/x509Certificate/rawBytes",
+            json!(STANDARD.encode(&certificate)),
+        ),
+    ];
+    for (kind, field, value) in fields {
+        let subject = match kind {
+            Kind::HashedRekord => Subject::manifest(MANIFEST),
+            _ => Subject::cosign_sign(MANIFEST),
+        };
+        let signing = || match kind {
+            Kind::HashedRekord002 => sigstore.sign(subject.clone()).rekor_v2(),
+            kind => sigstore.sign(subject.clone()).kind(kind),
+        };
+        accepted(&sigstore, field, &signing().parts(), Version::V03);
+        let wrong = signing().body(|body| *body.pointer_mut(&format!("/spec{field}")).unwrap() = value.clone());
+        refused(&sigstore, field, &wrong.parts(), "match");
+    }
+}
+
+#[test]
+fn logs_sign_with_any_key() {
+    for algorithm in [Algorithm::P384, Algorithm::Ed25519, Algorithm::Rsa2048] {
+        let mut sigstore = VirtualSigstore::new();
+        sigstore.logs_v1 = vec![RekorV1::new(algorithm, "rekor.example", "rekor.example")];
+        let parts = sigstore.sign(Subject::manifest(MANIFEST)).parts();
+        accepted(&sigstore, "any key", &parts, Version::V03);
+        let other = parts.with(|parts| parts.entry().set = Some(sigstore.logs_v1[0].key.other().sign(b"")));
+        refused(&sigstore, "another key", &other, "SET verification failed");
     }
 }
 
@@ -106,7 +158,7 @@ fn what_rekor_v1_answers_fits_what_it_signed() {
 
 #[test]
 fn tiles_are_those_of_the_tree() {
-    let log = RekorV2::new(super::Algorithm::Ed25519, "log.example", "example");
+    let log = RekorV2::new(Algorithm::Ed25519, "log.example", "example");
     while log.size() < 600 {
         log.append(log.size().to_be_bytes().to_vec());
     }

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 
 use super::virtual_sigstore::certificate::{CODE_SIGNING, Certified, TIME_STAMPING};
-use super::virtual_sigstore::cms::{DATA, SIGNED_DATA, SignatureAlgorithm, SignerId, TokenParts};
-use super::virtual_sigstore::hostile;
+use super::virtual_sigstore::cms::{DATA, SIGNED_DATA, SignatureAlgorithm, SignedAttributes, SignerId, TokenParts};
 use super::virtual_sigstore::{
     Algorithm, Hash, Parts, Subject, TimestampAuthority, TimestampOptions, Version, VirtualSigstore,
 };
+use super::virtual_sigstore::{der, hostile};
 use super::{MANIFEST, accepted, at, noon, refused};
 
 /// A signature in Rekor v2, of which the time is that of its timestamp alone.
@@ -22,12 +22,17 @@ fn with_authority(options: TimestampOptions) -> VirtualSigstore {
     sigstore
 }
 
+/// An attribute that means nothing.
+fn attribute() -> Vec<u8> {
+    der::sequence(&[der::oid("1.3.6.1.4.1.99999.1"), der::set(&[der::utf8("nothing")])])
+}
+
 type Edit = (&'static str, fn(&mut TokenParts));
 
 #[test]
 fn tokens_that_say_more_are_verified() {
     let sigstore = VirtualSigstore::doubled();
-    let edits: [Edit; 9] = [
+    let edits: [Edit; 12] = [
         ("as it is", |_| ()),
         ("no certificates", |token| token.certificates.clear()),
         ("named by its key", |token| token.signer_id = SignerId::SubjectKey),
@@ -37,6 +42,9 @@ fn tokens_that_say_more_are_verified() {
         ("a nonce and an order", |token| (token.nonce, token.ordering) = (Some(0xfeed_beef_0123_4567), true)),
         ("no time in the attributes", |token| token.signing_time = None),
         ("no certificate in the attributes", |token| token.signing_certificate = None),
+        ("an attribute that nobody signed", |token| token.unsigned_attributes = vec![attribute()]),
+        ("attributes in another order", |token| token.signed_attributes = SignedAttributes::Reversed),
+        ("an attribute more", |token| token.further_attributes = vec![attribute()]),
     ];
     for (name, edit) in edits {
         assert_eq!(accepted(&sigstore, name, &timestamped(&sigstore, edit), Version::V03), [noon()], "{name}");
@@ -73,13 +81,13 @@ fn tokens_with_something_wrong_are_refused() {
     refuse("rejected", "not granted", &|token| token.status = 2);
     refuse("of another signature", "ash", &|token| token.imprint_of(Hash::Sha256, b"another"));
     refuse("another content", "TSTInfo", &|token| token.content_type = DATA.to_owned());
-    refuse("no attributes", "attributes", &|token| token.signed_attributes = false);
+    refuse("no attributes", "attributes", &|token| token.signed_attributes = SignedAttributes::Absent);
     refuse("another digest", "ash", &|token| token.message_digest = Some(vec![7; 32]));
     refuse("a stranger's", "does not match any trusted", &|token| token.signer = stranger.clone());
-    refuse("signed by a stranger", "", &|token| token.signer.key = stranger.key.clone());
-    refuse("another hash", "", &|token| token.digest = Hash::Sha512);
-    refuse("before the certificate", "", &|token| token.time = at("2024-06-01T11:59:59Z"));
-    refuse("after the certificate", "", &|token| token.time = at("2024-06-01T12:10:01Z"));
+    refuse("signed by a stranger", "signature invalid", &|token| token.signer.key = stranger.key.clone());
+    refuse("another hash", "does not support hash", &|token| token.digest = Hash::Sha512);
+    refuse("before the certificate", "CertNotValidYet", &|token| token.time = at("2024-06-01T11:59:59Z"));
+    refuse("after the certificate", "CertExpired", &|token| token.time = at("2024-06-01T12:10:01Z"));
     refuse("no TSTInfo", "TSTInfo", &|token| token.info = Some(b"nothing".to_vec()));
 
     let mut twice = timestamped(&sigstore, |_| ());
@@ -146,8 +154,8 @@ fn endless_tokens_come_to_an_end() {
         refused(&sigstore, "nested tokens", &parts, "TSTInfo");
     }
     for prefix in hostile::prefixes(&sound.timestamps[0], 97) {
-        refused(&sigstore, "a prefix", &sound.with(|parts| parts.timestamps = vec![prefix.to_vec()]), "");
+        refused(&sigstore, "a prefix", &sound.with(|parts| parts.timestamps = vec![prefix.to_vec()]), "incomplete");
     }
-    let wrong = sound.with(|parts| parts.timestamps = vec![super::virtual_sigstore::der::oid(SIGNED_DATA)]);
+    let wrong = sound.with(|parts| parts.timestamps = vec![der::oid(SIGNED_DATA)]);
     refused(&sigstore, "no token", &wrong, "decode");
 }

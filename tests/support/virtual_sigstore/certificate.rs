@@ -5,7 +5,8 @@
 use jiff::Timestamp;
 
 use super::der;
-use super::key::{self, Key, Scheme, sha256};
+use super::key::{Key, Scheme};
+use super::text::{self, sha256};
 
 pub(crate) const BASIC_CONSTRAINTS: &str = "2.5.29.19";
 pub(crate) const KEY_USAGE: &str = "2.5.29.15";
@@ -100,7 +101,7 @@ impl CertificateParts {
     /// A certificate for a key, with its subject key identifier and no other extension.
     pub(crate) fn new(subject: Name, public_key: Vec<u8>, valid: (Timestamp, Timestamp)) -> Self {
         let identifier = Extension::new(SUBJECT_KEY_IDENTIFIER, false, der::octets(&sha256(&public_key)[..20]));
-        let mut serial = key::random(16);
+        let mut serial = text::random(16);
         serial[0] = serial[0] & 0x7f | 0x40;
         Self {
             version: 2,
@@ -199,6 +200,6 @@ impl Certified {
     }
 
     pub(crate) fn pem(&self) -> String {
-        key::pem("CERTIFICATE", &self.certificate)
+        text::pem("CERTIFICATE", &self.certificate)
     }
 }

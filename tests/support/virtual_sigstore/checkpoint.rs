@@ -3,7 +3,8 @@
 
 use jiff::Timestamp;
 
-use super::key::{Algorithm, Key, base64, sha256};
+use super::key::{Algorithm, Key};
+use super::text::{base64, sha256};
 
 /// A checkpoint before it is text. Every field can be replaced.
 #[derive(Clone, Debug)]

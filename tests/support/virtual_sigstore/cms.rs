@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::certificate::Certified;
 use super::der;
-use super::key::{Hash, Scheme, sha256};
+use super::key::{Hash, Scheme};
+use super::text::sha256;
 
 pub(crate) const SIGNED_DATA: &str = "1.2.840.113549.1.7.2";
 pub(crate) const DATA: &str = "1.2.840.113549.1.7.1";
@@ -33,6 +34,17 @@ pub(crate) enum SignatureAlgorithm {
     RsaEncryption,
 }
 
+/// Whether there are signed attributes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum SignedAttributes {
+    /// In the order of DER.
+    Sorted,
+    /// They travel in another order, and are signed in that of DER all the same (RFC 5652, 5.4).
+    Reversed,
+    /// None: the content itself is signed.
+    Absent,
+}
+
 /// A timestamp before it is signed. Every field can be replaced.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenParts {
@@ -52,6 +64,8 @@ pub(crate) struct TokenParts {
     pub(crate) accuracy: Option<(u64, u64, u64)>,
     pub(crate) ordering: bool,
     pub(crate) nonce: Option<u64>,
+    /// Further elements at the end of the `TSTInfo`, in DER: `tsa`, `extensions`.
+    pub(crate) further_info: Vec<u8>,
     /// The type of the content, in the `EncapsulatedContentInfo`.
     pub(crate) content_type: String,
     /// The content, if it is not the `TSTInfo` of these parts.
@@ -64,8 +78,7 @@ pub(crate) struct TokenParts {
     pub(crate) digest: Hash,
     pub(crate) scheme: Scheme,
     pub(crate) signature_algorithm: SignatureAlgorithm,
-    /// Whether there are any; without them the content itself is signed.
-    pub(crate) signed_attributes: bool,
+    pub(crate) signed_attributes: SignedAttributes,
     /// The attribute, if it is not the type of the content.
     pub(crate) attribute_content_type: Option<String>,
     /// The attribute, if it is not the hash of the content.
@@ -73,6 +86,10 @@ pub(crate) struct TokenParts {
     pub(crate) signing_time: Option<Timestamp>,
     /// The certificate of which the `SigningCertificateV2` attribute has the hash.
     pub(crate) signing_certificate: Option<Vec<u8>>,
+    /// More signed attributes, in DER.
+    pub(crate) further_attributes: Vec<Vec<u8>>,
+    /// Attributes that nobody signs, in DER.
+    pub(crate) unsigned_attributes: Vec<Vec<u8>>,
     /// More `SignerInfo`s, in DER.
     pub(crate) further_signers: Vec<Vec<u8>>,
 }
@@ -120,6 +137,7 @@ impl TokenParts {
             accuracy.unwrap_or_default(),
             if self.ordering { der::boolean(true) } else { Vec::new() },
             self.nonce.map(der::integer).unwrap_or_default(),
+            self.further_info.clone(),
         ])
     }
 
@@ -135,6 +153,7 @@ impl TokenParts {
             let id = der::sequence(&[der::octets(&sha256(certificate))]);
             attribute(SIGNING_CERTIFICATE_V2, der::sequence(&[der::sequence(&[id])]))
         }));
+        attributes.extend(self.further_attributes.iter().cloned());
         attributes
     }
 
@@ -147,10 +166,14 @@ impl TokenParts {
             SignerId::SubjectKey => (3, der::context_primitive(0, &sha256(&parts.public_key)[..20])),
         };
         let attributes = self.attributes(&content);
-        let (signed, attributes) = if self.signed_attributes {
-            (der::set(&attributes), der::context(0, &der::sorted(&attributes)))
-        } else {
-            (content, Vec::new())
+        let (signed, attributes) = match self.signed_attributes {
+            SignedAttributes::Absent => (content, Vec::new()),
+            SignedAttributes::Sorted => (der::set(&attributes), der::context(0, &der::sorted(&attributes))),
+            SignedAttributes::Reversed => {
+                let mut reversed = attributes.clone();
+                reversed.sort_by(|one, other| other.cmp(one));
+                (der::set(&attributes), der::context(0, &reversed.concat()))
+            }
         };
         let algorithm_id = match self.signature_algorithm {
             SignatureAlgorithm::Specific => self.scheme.identifier(),
@@ -164,6 +187,10 @@ impl TokenParts {
             attributes,
             algorithm_id,
             der::octets(&signature),
+            match self.unsigned_attributes.as_slice() {
+                [] => Vec::new(),
+                some => der::context(1, &der::sorted(some)),
+            },
         ])
     }
 

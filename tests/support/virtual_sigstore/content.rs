@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::key::{self, Hash, Key, base64, hex, sha256};
+use super::key::{Hash, Key};
+use super::text::{self, base64, hex, sha256};
 
 /// The payload type of in-toto statements.
 pub(crate) const IN_TOTO: &str = "application/vnd.in-toto+json";
@@ -213,7 +214,7 @@ impl Material {
     /// The certificate or the key as PEM.
     pub(crate) fn pem(&self) -> String {
         match self {
-            Self::Certificate { leaf, .. } => key::pem("CERTIFICATE", leaf),
+            Self::Certificate { leaf, .. } => text::pem("CERTIFICATE", leaf),
             Self::Key { key, .. } => key.pem(),
         }
     }

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use super::Window;
 use super::certificate::{CertificateParts, Certified, Extension};
 use super::der;
-use super::key::{Algorithm, Hash, Key, Scheme, sha256};
+use super::key::{Algorithm, Hash, Key, Scheme};
+use super::text::sha256;
 
 pub(crate) const SCT_LIST: &str = "1.3.6.1.4.1.11129.2.4.2";
 

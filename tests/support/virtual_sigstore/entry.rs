@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::content::{Content, Material};
-use super::key::{base64, hex, sha256};
+use super::key::Hash;
+use super::text::{base64, hex, sha256};
 
 /// A kind and version of body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,14 +38,14 @@ impl Kind {
         }
     }
 
-    /// The body for what was signed, and by whom.
-    pub(crate) fn body(self, content: &Content, material: &Material) -> Value {
+    /// The body for what was signed, under which hash, and by whom. The log verifies the signature over the hash that it names.
+    pub(crate) fn body(self, content: &Content, hash: Hash, material: &Material) -> Value {
         let spec = match self {
-            Self::HashedRekord => hashed_rekord(content, material),
+            Self::HashedRekord => hashed_rekord(content, hash, material),
             Self::Dsse => dsse(content, material),
             Self::Intoto001 => intoto_001(content, material),
             Self::Intoto002 => intoto_002(content, material),
-            Self::HashedRekord002 => hashed_rekord_002(content, material),
+            Self::HashedRekord002 => hashed_rekord_002(content, hash, material),
         };
         json!({"apiVersion": self.version(), "kind": self.kind(), "spec": spec})
     }
@@ -58,9 +59,9 @@ fn verifier(material: &Material) -> String {
     base64(material.pem().as_bytes())
 }
 
-fn hashed_rekord(content: &Content, material: &Material) -> Value {
+fn hashed_rekord(content: &Content, hash: Hash, material: &Material) -> Value {
     json!({
-        "data": {"hash": hashed(&content.signed())},
+        "data": {"hash": {"algorithm": hash.rekor_name(), "value": hex(&hash.of(&content.signed()))}},
         "signature": {"content": base64(content.signature()), "publicKey": {"content": verifier(material)}},
     })
 }
@@ -97,14 +98,14 @@ fn intoto_002(content: &Content, material: &Material) -> Value {
     }})
 }
 
-fn hashed_rekord_002(content: &Content, material: &Material) -> Value {
+fn hashed_rekord_002(content: &Content, hash: Hash, material: &Material) -> Value {
     let mut verifier = json!({"keyDetails": material.key_details()});
     match material.certificate() {
         Some(certificate) => verifier["x509Certificate"] = json!({"rawBytes": base64(certificate)}),
         None => verifier["publicKey"] = json!({"rawBytes": base64(&material.spki())}),
     }
     json!({"hashedRekordV002": {
-        "data": {"algorithm": "SHA2_256", "digest": base64(&sha256(&content.signed()))},
+        "data": {"algorithm": hash.name(), "digest": base64(&hash.of(&content.signed()))},
         "signature": {"content": base64(content.signature()), "verifier": verifier},
     }})
 }

@@ -10,10 +10,9 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaEncoding};
 use aws_lc_rs::{digest, encoding};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 use super::der;
+use super::text::pem;
 
 /// A kind of key pair.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,6 +48,15 @@ impl Hash {
             Self::Sha256 => "2.16.840.1.101.3.4.2.1",
             Self::Sha384 => "2.16.840.1.101.3.4.2.2",
             Self::Sha512 => "2.16.840.1.101.3.4.2.3",
+        }
+    }
+
+    /// The name in entries of Rekor v1.
+    pub(crate) fn rekor_name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
         }
     }
 
@@ -254,42 +262,4 @@ fn with_hash(pair: &EcdsaKeyPair, algorithm: Algorithm, hash: Hash, message: &[u
     number.extend_from_slice(&hashed[..hashed.len().min(length)]);
     let number = digest::Digest::import_less_safe(&number, own).unwrap();
     pair.sign_digest(&number).unwrap().as_ref().to_vec()
-}
-
-/// One PEM block.
-pub(crate) fn pem(label: &str, der: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = format!("-----BEGIN {label}-----\n");
-    let encoded = STANDARD.encode(der);
-    for line in encoded.as_bytes().chunks(64) {
-        writeln!(text, "{}", std::str::from_utf8(line).unwrap()).unwrap();
-    }
-    writeln!(text, "-----END {label}-----").unwrap();
-    text
-}
-
-/// Bytes from the system's random source.
-pub(crate) fn random(length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    aws_lc_rs::rand::fill(&mut bytes).unwrap();
-    bytes
-}
-
-/// Standard base64.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
-}
-
-/// SHA-256.
-pub(crate) fn sha256(bytes: &[u8]) -> Vec<u8> {
-    Hash::Sha256.of(bytes)
 }

@@ -2,7 +2,7 @@
 //!
 //! Slow and obvious on purpose: what it proves is what a faster verifier has to accept.
 
-use super::key::sha256;
+use super::text::sha256;
 
 /// A hash of a leaf or of an inner node.
 pub(crate) type Node = Vec<u8>;

@@ -39,6 +39,7 @@ pub(crate) mod rekor_v1;
 pub(crate) mod rekor_v1_api;
 pub(crate) mod rekor_v2;
 pub(crate) mod signing;
+pub(crate) mod text;
 pub(crate) mod tiles;
 pub(crate) mod trusted_root;
 pub(crate) mod tsa;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::content::{Content, Material};
 use super::entry::Entry;
-use super::key::{self, base64, hex};
+use super::text::{self, base64, hex};
 
 /// The parts of one signature.
 #[derive(Clone, Debug)]
@@ -128,8 +128,8 @@ impl Parts {
             }
         };
         if let Material::Certificate { leaf, chain, .. } = &self.material {
-            put(CERTIFICATE, key::pem("CERTIFICATE", leaf));
-            put(CHAIN, chain.iter().map(|certificate| key::pem("CERTIFICATE", certificate)).collect());
+            put(CERTIFICATE, text::pem("CERTIFICATE", leaf));
+            put(CHAIN, chain.iter().map(|certificate| text::pem("CERTIFICATE", certificate)).collect());
         }
         if let Some(entry) = self.entries.first() {
             put(BUNDLE, legacy_bundle(entry).to_string());

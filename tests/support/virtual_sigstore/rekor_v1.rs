@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use super::Window;
 use super::checkpoint::{CheckpointParts, Signer};
 use super::entry::{Entry, Proof, canonical};
-use super::key::{Algorithm, Key, base64, hex, random};
+use super::key::{Algorithm, Key};
 use super::merkle;
+use super::text::{base64, hex, random};
 
 /// Entries that are there before the first one of a test, so that proofs are not empty.
 const FILLER: u64 = 5;

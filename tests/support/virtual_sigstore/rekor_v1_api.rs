@@ -5,9 +5,9 @@
 use serde_json::{Value, json};
 
 use super::checkpoint::CheckpointParts;
-use super::key::{base64, hex, sha256};
 use super::merkle;
 use super::rekor_v1::{Logged, RekorV1};
+use super::text::{base64, hex, sha256};
 
 impl RekorV1 {
     /// The answer to a GET of a path with its query, as `/api/v1/log`. None is 404.

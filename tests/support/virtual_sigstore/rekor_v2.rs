@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::Window;
 use super::checkpoint::{CheckpointParts, Signer};
 use super::entry::{Entry, Proof, canonical};
-use super::key::{Algorithm, Key, random};
+use super::key::{Algorithm, Key};
 use super::merkle;
+use super::text::random;
 
 /// Entries that are there before the first one of a test, so that proofs are not empty.
 const FILLER: u64 = 6;

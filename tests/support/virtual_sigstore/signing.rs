@@ -13,10 +13,11 @@ use super::content::{Content, Material, Subject};
 use super::ct::{CtLog, SctParts, embed};
 use super::entry::Kind;
 use super::fulcio::{CertificateAuthority, Identity};
-use super::key::{Algorithm, Hash, Key, Scheme, base64, sha256};
+use super::key::{Algorithm, Hash, Key, Scheme};
 use super::parts::Parts;
 use super::rekor_v1::RekorV1;
 use super::rekor_v2::RekorV2;
+use super::text::{base64, sha256};
 use super::tsa::TimestampAuthority;
 
 /// A log of either generation.
@@ -206,7 +207,7 @@ impl<'a> Signing<'a> {
                 (Log::V1(_), Content::Envelope(_)) => Kind::Dsse,
                 (Log::V2(_), _) => Kind::HashedRekord002,
             });
-            let mut body = kind.body(&content, &material);
+            let mut body = kind.body(&content, hash, &material);
             apply(&self.edit_body, &mut body);
             let at = self.integrated_at.unwrap_or(self.at);
             entries.push(match log {

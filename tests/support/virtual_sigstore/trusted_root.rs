@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::ct::CtLog;
 use super::fulcio::CertificateAuthority;
-use super::key::{Key, base64};
+use super::key::Key;
 use super::rekor_v1::RekorV1;
 use super::rekor_v2::RekorV2;
+use super::text::base64;
 use super::tsa::TimestampAuthority;
 use super::{VirtualSigstore, Window};
 

@@ -8,8 +8,9 @@ use super::Window;
 use super::certificate::{
     CERTIFICATE_SIGN, CRL_SIGN, CertificateParts, Certified, DIGITAL_SIGNATURE, Extension, Name, TIME_STAMPING,
 };
-use super::cms::{SignatureAlgorithm, SignerId, TST_INFO, TokenParts};
+use super::cms::{SignatureAlgorithm, SignedAttributes, SignerId, TST_INFO, TokenParts};
 use super::key::{Algorithm, Hash, Key};
+use super::text::random;
 
 /// How an authority is made.
 #[derive(Clone, Debug)]
@@ -110,12 +111,13 @@ impl TimestampAuthority {
             policy: "1.3.6.1.4.1.57264.2".to_owned(),
             imprint_hash: Hash::Sha256,
             imprint: Hash::Sha256.of(signature),
-            serial: super::key::random(16),
+            serial: random(16),
             time: at,
             fraction_digits: 0,
             accuracy: Some((1, 0, 0)),
             ordering: false,
             nonce: None,
+            further_info: Vec::new(),
             content_type: TST_INFO.to_owned(),
             info: None,
             certificates: vec![self.signer.certificate.clone()],
@@ -124,11 +126,13 @@ impl TimestampAuthority {
             digest: hash,
             scheme: self.signer.key.scheme(),
             signature_algorithm: SignatureAlgorithm::Specific,
-            signed_attributes: true,
+            signed_attributes: SignedAttributes::Sorted,
             attribute_content_type: None,
             message_digest: None,
             signing_time: Some(at),
             signing_certificate: Some(self.signer.certificate.clone()),
+            further_attributes: Vec::new(),
+            unsigned_attributes: Vec::new(),
             further_signers: Vec::new(),
         }
     }
