@@ -13,6 +13,8 @@ mod virtual_sigstore;
 
 #[path = "virtual_sigstore/certificates.rs"]
 mod certificates;
+#[path = "virtual_sigstore/images.rs"]
+mod images;
 #[path = "virtual_sigstore/layers.rs"]
 mod layers;
 #[path = "virtual_sigstore/logs.rs"]
@@ -109,7 +111,7 @@ fn every_kind_of_key_is_verified() {
     for (algorithm, scheme, envelopes) in cases {
         let key = Key::generate(algorithm);
         let name = format!("{scheme:?}");
-        let messages = scheme.hash() == Some(Hash::Sha256);
+        let messages = matches!(scheme.hash(), None | Some(Hash::Sha256));
         let subjects = [(messages, Subject::manifest(MANIFEST)), (envelopes, Subject::cosign_sign(MANIFEST))];
         for subject in subjects.into_iter().filter_map(|(known, subject)| known.then_some(subject)) {
             let signing = || sigstore.sign(subject.clone()).key(&key).scheme(scheme);

@@ -34,6 +34,7 @@ pub(crate) mod fulcio;
 pub(crate) mod hostile;
 pub(crate) mod key;
 pub(crate) mod merkle;
+pub(crate) mod oci;
 pub(crate) mod parts;
 pub(crate) mod rekor_v1;
 pub(crate) mod rekor_v1_api;
