@@ -50,13 +50,12 @@ fn tokens_that_say_more_are_verified() {
         assert_eq!(accepted(&sigstore, name, &timestamped(&sigstore, edit), Version::V03), [noon()], "{name}");
     }
     for hash in [Hash::Sha256, Hash::Sha384, Hash::Sha512] {
-        // The imprint is of the signature, which only the parts before know.
-        let mut parts = timestamped(&sigstore, |_| ());
-        let mut token = sigstore.timestamp_authorities[1].token(parts.content.signature(), noon());
-        token.imprint_of(hash, parts.content.signature());
-        parts.timestamps.push(token.sign());
-        assert_eq!(accepted(&sigstore, "imprint", &parts, Version::V03), [noon(), noon()], "{hash:?}");
+        let parts = timestamped(&sigstore, |token| token.imprint_hash = hash);
+        assert_eq!(accepted(&sigstore, "imprint", &parts, Version::V03), [noon()], "{hash:?}");
     }
+    let two = sigstore.timestamp_authorities.iter().collect::<Vec<_>>();
+    let parts = sigstore.sign(Subject::manifest(MANIFEST)).rekor_v2().timestamped_by(&two).parts();
+    assert_eq!(accepted(&sigstore, "two authorities", &parts, Version::V03), [noon(), noon()]);
     // RFC 3161 has fractions, and implicit tags in the accuracy; the reader of the oracle has not.
     let unknown: [Edit; 2] = [
         ("fractions", |token| {
@@ -79,7 +78,8 @@ fn tokens_with_something_wrong_are_refused() {
         refused(&sigstore, name, &timestamped(&sigstore, edit), why);
     };
     refuse("rejected", "not granted", &|token| token.status = 2);
-    refuse("of another signature", "ash", &|token| token.imprint_of(Hash::Sha256, b"another"));
+    refuse("of another signature", "ash", &|token| token.timestamped = b"another".to_vec());
+    refuse("another imprint", "ash", &|token| token.imprint = Some(vec![7; 32]));
     refuse("another content", "TSTInfo", &|token| token.content_type = DATA.to_owned());
     refuse("no attributes", "attributes", &|token| token.signed_attributes = SignedAttributes::Absent);
     refuse("another digest", "ash", &|token| token.message_digest = Some(vec![7; 32]));

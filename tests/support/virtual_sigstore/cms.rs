@@ -54,8 +54,11 @@ pub(crate) struct TokenParts {
     pub(crate) response: bool,
     pub(crate) version: u64,
     pub(crate) policy: String,
+    /// What is timestamped: the bytes of a signature.
+    pub(crate) timestamped: Vec<u8>,
     pub(crate) imprint_hash: Hash,
-    pub(crate) imprint: Vec<u8>,
+    /// The imprint, if it is not the hash of what is timestamped.
+    pub(crate) imprint: Option<Vec<u8>>,
     pub(crate) serial: Vec<u8>,
     pub(crate) time: Timestamp,
     /// Digits of the second's fraction.
@@ -95,12 +98,6 @@ pub(crate) struct TokenParts {
 }
 
 impl TokenParts {
-    /// Replaces the imprint by that of another signature, or under another hash.
-    pub(crate) fn imprint_of(&mut self, hash: Hash, signature: &[u8]) {
-        self.imprint_hash = hash;
-        self.imprint = hash.of(signature);
-    }
-
     /// Signs with another hash: digest, scheme and attributes agree on it.
     pub(crate) fn hash_with(&mut self, hash: Hash) {
         self.digest = hash;
@@ -125,13 +122,14 @@ impl TokenParts {
                 integer
             }
         };
+        let imprint = self.imprint.clone().unwrap_or_else(|| self.imprint_hash.of(&self.timestamped));
         let accuracy = self.accuracy.map(|(seconds, milliseconds, microseconds)| {
             der::sequence(&[optional(0x02, seconds), optional(0x80, milliseconds), optional(0x81, microseconds)])
         });
         der::sequence(&[
             der::integer(self.version),
             der::oid(&self.policy),
-            der::sequence(&[algorithm(self.imprint_hash), der::octets(&self.imprint)]),
+            der::sequence(&[algorithm(self.imprint_hash), der::octets(&imprint)]),
             der::unsigned(&self.serial),
             der::generalized_time(self.time, self.fraction_digits),
             accuracy.unwrap_or_default(),
