@@ -79,7 +79,7 @@ struct Material {
 }
 
 /// Who runs a service: what thresholds count. Services of one root that do not say count as one.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Serialize)]
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd, serde::Serialize)]
 #[serde(transparent)]
 pub struct Operator(Option<String>);
 

@@ -69,22 +69,13 @@ pub(super) fn verify(
     if hash.of(signature) != token.info.imprint {
         return Err(refused("it is a timestamp of another signature"));
     }
-    let [signer] = token.data.signer_infos.0.as_slice() else {
-        return Err(refused(format!("it has {} signers, not one", token.data.signer_infos.0.len())));
-    };
-    let mut reason = "the trust root names no timestamp authority".to_owned();
-    for authority in authorities {
-        match token.verify(signer, authority) {
-            Ok(()) => return Ok(token.time(authority)),
-            // Two authorities may share a name and a serial number; what one that is the signer's has against it says most.
-            Err(NotBy { reason: found, named }) => {
-                if named || reason.is_empty() || authorities.len() == 1 {
-                    reason = found;
-                }
-            }
-        }
-    }
-    Err(VerifyError::Timestamp { reason })
+    token.by_one_of(authorities)
+}
+
+/// As [`verify`], of a token whose signature was not kept.
+#[cfg(test)]
+pub(super) fn verify_without_imprint(token: &[u8], authorities: &[TimestampAuthority]) -> Result<(), VerifyError> {
+    Token::read(token)?.by_one_of(authorities).map(|_| ())
 }
 
 /// Why a token does not count as an authority's.
@@ -129,6 +120,26 @@ impl Token {
         let content = content.as_bytes().to_vec();
         let info = TstInfo::read(&content).map_err(|error| refused(format!("it is malformed: {error}")))?;
         Ok(Self { data, content, info })
+    }
+
+    /// The time that one of the authorities vouches for.
+    fn by_one_of(&self, authorities: &[TimestampAuthority]) -> Result<VerifiedTime, VerifyError> {
+        let [signer] = self.data.signer_infos.0.as_slice() else {
+            return Err(refused(format!("it has {} signers, not one", self.data.signer_infos.0.len())));
+        };
+        let mut reason = "the trust root names no timestamp authority".to_owned();
+        for authority in authorities {
+            match self.verify(signer, authority) {
+                Ok(()) => return Ok(self.time(authority)),
+                // Two authorities may share a name and a serial number; what one that is the signer's has against it says most.
+                Err(NotBy { reason: found, named }) => {
+                    if named || reason.is_empty() || authorities.len() == 1 {
+                        reason = found;
+                    }
+                }
+            }
+        }
+        Err(VerifyError::Timestamp { reason })
     }
 
     fn time(&self, authority: &TimestampAuthority) -> VerifiedTime {
