@@ -28,7 +28,7 @@ verify-generated: ## fail if crds/ is not what the code generates
 	cargo run --quiet --locked -- crd > "$$new"; \
 	diff -u crds/policy.countersign.dev.yaml "$$new" || { echo "crds/ is not generated from this code: run make generate" >&2; exit 1; }
 
-e2e-tools: ## build API server, etcd, kubectl, cosign and registry from pinned Go modules, once
+e2e-tools: ## build API server, registry, Sigstore services and signers from pinned sources, once
 	@e2e/tools/build.sh
 
 e2e: ## a real API server, real registries, real signatures

@@ -1,4 +1,4 @@
-//! cosign itself, with key pairs and without any network but the registry.
+//! cosign itself: with key pairs and no network but the registry, or with the services of a private Sigstore instance.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::process::{Outcome, run};
 use crate::registry::PushedImage;
+use crate::sigstore::{Identity, Services};
 
 /// Signing without a transparency log. An empty `--signing-config` would do too, but then cosign asks the public TUF mirror first.
 const OFFLINE: [&str; 4] = ["--yes", "--use-signing-config=false", "--tlog-upload=false", "--allow-http-registry"];
@@ -28,6 +29,15 @@ pub enum Format {
     Bundle,
     /// A simple-signing payload under the tag `sha256-<hex>.sig`: the format of cosign 1 and 2.
     Legacy,
+}
+
+/// Who signs with the services of a Sigstore instance.
+#[derive(Clone, Copy, Debug)]
+pub enum Signer<'a> {
+    /// The holder of a key; only logs and timestamp authorities are of use to it.
+    Key(&'a KeyPair),
+    /// Whoever has an identity token, by a certificate of the instance.
+    Identity(&'a Identity),
 }
 
 /// A key pair in two files.
@@ -84,6 +94,76 @@ impl Cosign {
         run(command.arg(image.reference()), &[])?.success().map(drop)
     }
 
+    /// Signs an image in the old format with a timestamp beside the signature, and without a log.
+    pub fn sign_legacy_with_timestamp(&self, key: &KeyPair, image: &PushedImage, url: &str) -> Result<()> {
+        let mut command = self.command("sign");
+        command.args(OFFLINE).args(["--new-bundle-format=false", "--timestamp-server-url", url]);
+        run(command.arg("--key").arg(&key.private).arg(image.reference()), &[])?.success().map(drop)
+    }
+
+    /// Attests a predicate for an image in the old format with a timestamp beside the signature, and without a log.
+    pub fn attest_legacy_with_timestamp(
+        &self,
+        key: &KeyPair,
+        image: &PushedImage,
+        url: &str,
+        predicate_type: &str,
+        predicate: &Path,
+    ) -> Result<()> {
+        let mut command = self.command("attest");
+        command.args(OFFLINE).args([
+            "--new-bundle-format=false",
+            "--timestamp-server-url",
+            url,
+            "--type",
+            predicate_type,
+        ]);
+        command.arg("--predicate").arg(predicate).arg("--key").arg(&key.private);
+        run(command.arg(image.reference()), &[])?.success().map(drop)
+    }
+
+    /// Signs an image as a bundle, with the services that a signing configuration names.
+    pub fn sign_with(
+        &self,
+        services: &Services,
+        signing_config: &Path,
+        signer: Signer<'_>,
+        image: &PushedImage,
+    ) -> Result<()> {
+        let mut command = self.command_with("sign", services, signing_config, signer)?;
+        run(command.arg(image.reference()), &[])?.success().map(drop)
+    }
+
+    /// Attests a predicate for an image as a bundle, with the services that a signing configuration names.
+    pub fn attest_with(
+        &self,
+        services: &Services,
+        signing_config: &Path,
+        signer: Signer<'_>,
+        image: &PushedImage,
+        predicate_type: &str,
+        predicate: &Path,
+    ) -> Result<()> {
+        let mut command = self.command_with("attest", services, signing_config, signer)?;
+        command.args(["--type", predicate_type]).arg("--predicate").arg(predicate);
+        run(command.arg(image.reference()), &[])?.success().map(drop)
+    }
+
+    /// What cosign itself says about the image's keyless signatures under a trusted root.
+    pub fn verify_with(&self, services: &Services, identity: &Identity, image: &PushedImage) -> Result<Outcome> {
+        let mut command = self.command("verify");
+        command.arg("--allow-http-registry").arg("--trusted-root").arg(&services.trusted_root);
+        command.args(["--certificate-identity", &identity.subject, "--certificate-oidc-issuer", &identity.issuer]);
+        run(command.arg(image.reference()), &[])
+    }
+
+    /// Has cosign write a file, such as a trusted root.
+    pub fn write(&self, subcommand: &[&str; 2], arguments: &[String], file: &Path) -> Result<()> {
+        let [command, subcommand] = subcommand;
+        let mut command = self.command(command);
+        run(command.arg(subcommand).args(arguments).arg("--out").arg(file), &[])?.success().map(drop)
+    }
+
     /// What cosign itself says about the image's signatures under this key.
     pub fn verify(&self, key: &KeyPair, image: &PushedImage) -> Result<Outcome> {
         let mut command = self.command("verify");
@@ -97,9 +177,32 @@ impl Cosign {
         run(command.args(arguments), &[])
     }
 
+    fn command_with(
+        &self,
+        subcommand: &str,
+        services: &Services,
+        signing_config: &Path,
+        signer: Signer<'_>,
+    ) -> Result<Command> {
+        let mut command = self.command(subcommand);
+        command.args(["--yes", "--allow-http-registry", "--signing-config"]).arg(signing_config);
+        command.arg("--trusted-root").arg(&services.trusted_root);
+        match signer {
+            Signer::Key(key) => command.arg("--key").arg(&key.private),
+            Signer::Identity(identity) => {
+                let file = self.home.join("identity-token");
+                fs::write(&file, &identity.token).with_context(|| format!("cannot write {}", file.display()))?;
+                command.arg("--identity-token").arg(file)
+            }
+        };
+        Ok(command)
+    }
+
     fn command(&self, subcommand: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(subcommand).env("HOME", &self.home).env("COSIGN_PASSWORD", "").env_remove("DOCKER_CONFIG");
+        // Registries and services are on loopback, whatever proxy the machine has.
+        command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
         if let Some(folder) = &self.credentials {
             command.env("DOCKER_CONFIG", folder);
         }

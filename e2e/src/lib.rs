@@ -10,6 +10,8 @@
 //! registry     registries, and a client that pushes to them
 //! layout       an OCI image layout folder, pushed to a registry as it is
 //! cosign       key pairs, signatures and attestations by cosign itself
+//! sigstore     private Sigstore instances, their issuer and their trusted roots
+//! python       signatures by sigstore-python, which shares no code with cosign
 //! countersign  `countersign serve` as its own process, and its webhook registration
 //! manifest     Pods, workloads and policies as JSON
 //! stack        all of it together, and a namespace with its policies for each case
@@ -31,6 +33,8 @@ pub mod kubectl;
 pub mod layout;
 pub mod manifest;
 pub mod process;
+pub mod python;
 pub mod registry;
+pub mod sigstore;
 pub mod stack;
 pub mod tools;

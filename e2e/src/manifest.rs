@@ -96,3 +96,22 @@ pub fn signed_by(keys: &[(&str, &str)]) -> Value {
     let keys: Vec<_> = keys.iter().map(|(name, pem)| json!({"name": name, "pem": pem})).collect();
     json!([{"name": "release", "keys": keys}])
 }
+
+/// The authorities of a policy that asks for a signature by this identity under a trust root.
+pub fn signed_keyless(trust_root: &str, issuer: &str, subject: &str) -> Value {
+    json!([{
+        "name": "release",
+        "keyless": {
+            "trustRoot": trust_root,
+            "identities": [{"issuer": {"exact": issuer}, "subject": {"exact": subject}}],
+        },
+    }])
+}
+
+/// The same authorities, asking for an attestation of this type instead of a signature.
+pub fn attested(mut authorities: Value, predicate_type: &str) -> Value {
+    for authority in authorities.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        authority.insert("attestation".to_owned(), json!({"predicateType": predicate_type}));
+    }
+    authorities
+}

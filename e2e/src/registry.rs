@@ -19,6 +19,8 @@ use crate::tools::Tools;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /// The user of the registries that ask for one.
 pub const USER: &str = "e2e";
@@ -151,6 +153,12 @@ impl Registry {
 
     /// Gives what `reference` names (a tag or a digest) the tag `tag` too.
     pub fn copy_tag(&self, path: &str, reference: &str, tag: &str) -> Result<PushedImage> {
+        let (media_type, bytes) = self.manifest(path, reference)?;
+        self.push_manifest(path, Some(tag), &media_type, &bytes)
+    }
+
+    /// The media type and the bytes of a manifest, by tag or by digest.
+    pub fn manifest(&self, path: &str, reference: &str) -> Result<(String, Vec<u8>)> {
         let mut response = client()
             .get(format!("http://{}/v2/{path}/manifests/{reference}", self.host))
             .header("Authorization", &self.authorization()?)
@@ -158,8 +166,39 @@ impl Registry {
             .with_context(|| format!("cannot fetch the manifest {reference} of {}/{path}", self.host))?;
         let media_type =
             response.headers().get("Content-Type").context("a manifest without a media type")?.to_str()?.to_owned();
-        let bytes = response.body_mut().read_to_vec()?;
-        self.push_manifest(path, Some(tag), &media_type, &bytes)
+        Ok((media_type, response.body_mut().read_to_vec()?))
+    }
+
+    /// Attaches a Sigstore bundle to an image as its referrer; without the referrers API, by the fallback tag too.
+    ///
+    /// Specification: <https://github.com/sigstore/cosign/blob/main/specs/BUNDLE_SPEC.md>
+    pub fn attach_bundle(&self, path: &str, image: &PushedImage, bundle: &[u8]) -> Result<()> {
+        let (media_type, manifest) = self.manifest(path, &image.digest)?;
+        let empty = "{}";
+        self.push_blob(path, empty.as_bytes())?;
+        self.push_blob(path, bundle)?;
+        let referrer = json!({
+            "schemaVersion": 2, "mediaType": IMAGE_MANIFEST, "artifactType": BUNDLE,
+            "config": {
+                "mediaType": "application/vnd.oci.empty.v1+json",
+                "digest": sha256(empty.as_bytes()), "size": empty.len(),
+            },
+            "layers": [{"mediaType": BUNDLE, "digest": sha256(bundle), "size": bundle.len()}],
+            "subject": {"mediaType": media_type, "digest": image.digest, "size": manifest.len()},
+        })
+        .to_string();
+        let pushed = self.push_manifest(path, None, IMAGE_MANIFEST, referrer.as_bytes())?;
+        if self.status(&format!("{path}/referrers/{}", image.digest), true)? == 200 {
+            return Ok(());
+        }
+        let index = json!({
+            "schemaVersion": 2, "mediaType": IMAGE_INDEX,
+            "manifests": [{
+                "mediaType": IMAGE_MANIFEST, "artifactType": BUNDLE, "digest": pushed.digest, "size": referrer.len(),
+            }],
+        });
+        let tag = image.digest.replace(':', "-");
+        self.push_manifest(path, Some(&tag), IMAGE_INDEX, index.to_string().as_bytes()).map(drop)
     }
 
     /// The status of a GET of `/v2/PATH`, with or without our credentials.

@@ -16,7 +16,9 @@ use crate::kubectl::{Kubectl, denied, is_denial};
 use crate::layout::Layout;
 use crate::manifest;
 use crate::process::{Outcome, eventually};
+use crate::python::SigstorePython;
 use crate::registry::{Access, PushedImage, Registry};
+use crate::sigstore::Sigstore;
 use crate::tools::{Tools, countersign_binary, repository_root};
 
 /// Until a policy that was written takes effect; a watch delivers it in milliseconds.
@@ -26,10 +28,15 @@ const USER: &str = "countersign";
 /// The instance that every namespace but those of other instances has.
 const MAIN: &str = "countersign";
 
+/// The instance of countersign that knows the trust roots of the private Sigstore instances.
+const PRIVATE: &str = "private";
+
 /// All that runs. One for all cases; ended in the order of the fields.
 #[derive(Debug)]
 pub struct Stack {
     countersign: OnceCell<Result<Countersign, String>>,
+    private: OnceCell<Result<Private, String>>,
+    tools: Tools,
     /// A registry with the referrers API.
     pub with_referrers: Registry,
     /// A registry without the referrers API.
@@ -42,6 +49,8 @@ pub struct Stack {
     pub cluster: Cluster,
     /// cosign.
     pub cosign: Cosign,
+    /// sigstore-python.
+    pub python: SigstorePython,
     /// The key by which tests sign.
     pub key: KeyPair,
     /// A key by which nothing is signed, unless a test says so.
@@ -51,8 +60,15 @@ pub struct Stack {
     folder: TempDir,
 }
 
+/// The private Sigstore instances, and the instance of countersign that trusts them. Ended in the order of the fields.
+#[derive(Debug)]
+struct Private {
+    _countersign: Countersign,
+    sigstore: Sigstore,
+}
+
 impl Stack {
-    /// Starts everything but countersign, which the first case that needs it starts.
+    /// Starts everything but countersign and the Sigstore instances, which the first case that needs them starts.
     pub fn start() -> Result<Self> {
         let tools = Tools::from_environment()?;
         let folder = tempfile::Builder::new().prefix("countersign-e2e-").tempdir().context("no temporary folder")?;
@@ -66,17 +82,21 @@ impl Stack {
         let token = registry("registry-token-auth", true, Access::Token)?;
         let cluster = Cluster::start(&tools, &folder.path().join("cluster"), &logs, &home)?;
         let cosign = Cosign::new(tools.path("cosign"), &home);
+        let python = SigstorePython::new(tools.path("sigstore-python"), &home);
         let key = cosign.generate_key_pair(folder.path(), "release")?;
         let other_key = cosign.generate_key_pair(folder.path(), "other")?;
         let canary = with_referrers.push_minimal("canary", "canary")?;
         Ok(Self {
             countersign: OnceCell::new(),
+            private: OnceCell::new(),
+            tools,
             with_referrers,
             without_referrers,
             basic,
             token,
             cluster,
             cosign,
+            python,
             key,
             other_key,
             canary,
@@ -116,6 +136,18 @@ impl Stack {
         let instance = self.start_unregistered(name, unmatched, arguments)?;
         instance.register(self.cluster.kubectl(), &json!({"matchLabels": {INSTANCE_LABEL: name}}))?;
         Ok(instance)
+    }
+
+    fn private(&self) -> Result<&Private> {
+        let start = || -> Result<Private> {
+            let sigstore =
+                Sigstore::start(&self.tools, &self.cosign, &self.folder.path().join("sigstore"), &self.logs)?;
+            let arguments = sigstore.trust_root_arguments();
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            Ok(Private { _countersign: self.start_instance(PRIVATE, "Allow", &arguments)?, sigstore })
+        };
+        let started = self.private.get_or_init(|| start().map_err(|error| format!("{error:#}")));
+        started.as_ref().map_err(|error| anyhow!("the private Sigstore instances did not start: {error}"))
     }
 
     /// Keeps the folder with the logs, for somebody to look at.
@@ -166,6 +198,13 @@ impl<'s> Sandbox<'s> {
     pub fn new(stack: &'s Stack, namespace: &str) -> Result<Self> {
         stack.countersign()?;
         Self::create(stack, namespace, &json!({}))
+    }
+
+    /// The private Sigstore instances, and another namespace, which an instance of countersign judges that trusts them. The first who
+    /// asks starts both.
+    pub fn with_sigstore(&self) -> Result<(&'s Sigstore, Self)> {
+        let private = self.stack.private()?;
+        Ok((&private.sigstore, self.with_instance(PRIVATE)?))
     }
 
     /// Another namespace, that only this instance of [`Stack::start_instance`] judges.

@@ -7,7 +7,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-const PROGRAMS: [&str; 5] = ["cosign", "etcd", "kube-apiserver", "kubectl", "registry"];
+const PROGRAMS: [&str; 10] = [
+    "cosign",
+    "etcd",
+    "fulcio",
+    "kube-apiserver",
+    "kubectl",
+    "registry",
+    "rekor-server",
+    "sigstore-python",
+    "tesseract",
+    "timestamp-server",
+];
 
 /// The folder with the tools, known to be complete.
 #[derive(Clone, Debug)]

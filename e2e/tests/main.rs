@@ -18,6 +18,7 @@ mod failure;
 mod keyless;
 mod keys;
 mod policies;
+mod private_sigstore;
 mod registries;
 mod updates;
 mod workloads;
@@ -42,10 +43,11 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 7] = [
+const FEATURES: [(&str, &[Case]); 8] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
+    ("private sigstore", private_sigstore::CASES),
     ("workloads", workloads::CASES),
     ("updates", updates::CASES),
     ("policies", policies::CASES),

@@ -12,8 +12,9 @@
 #   KUBEBUILDER_ASSETS   a folder with kube-apiserver, etcd and kubectl: these
 #                        three are then taken from there instead of being built
 #
-# Needs Go, bash and GNU coreutils. No C compiler and no git.
+# Needs Go, bash, GNU coreutils, and Python with pip. No C compiler and no git.
 set -euo pipefail
+shopt -s globstar
 export LC_ALL=C            # one order of file names, hence one hash, everywhere
 export CGO_ENABLED=0 GOWORK=off
 unset CDPATH
@@ -28,6 +29,7 @@ case "$#:${1-}" in
 *) die "usage: build.sh [--print]" ;;
 esac
 command -v go >/dev/null || die "Go is not installed (the command 'go' was not found)"
+command -v python3 >/dev/null || die "Python is not installed (the command 'python3' was not found)"
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 root=$(realpath -m "${COUNTERSIGN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/countersign}")/e2e-tools
@@ -72,7 +74,7 @@ targets=() # where the symlink of each points to, seen from the bin folder
 # family NAME MODULE PACKAGE..: the programs of one wrapper module, in the folder
 # NAME beside this script. MODULE gives the version. A package's program has the
 # name of its last path element, except that etcd's is the root of its module and
-# the registry's is the wrapper module itself.
+# the registry's is the wrapper module itself; or it is written TOOL=PACKAGE.
 family() {
     local name=$1 module=$2 version hash dir ldflags="-s -w" package tool start
     shift 2
@@ -89,13 +91,14 @@ family() {
     cosign) ldflags+=" -X sigs.k8s.io/release-utils/version.gitVersion=$version" ;;
     esac
     # 'go env' runs inside the module: its go line can select another toolchain.
-    hash=$({ sha256sum go.mod go.sum ./*.go && go env GOVERSION GOOS GOARCH && printf '%s\n' "$ldflags"; } | sha256sum)
+    hash=$({ sha256sum go.mod go.sum ./**/*.go && go env GOVERSION GOOS GOARCH && printf '%s\n' "$ldflags"; } | sha256sum)
     dir=$name-$version-${hash:0:12}
 
     local names=()
     for package in "$@"; do
         case $package in
         . | "$module") tool=$name ;;
+        *=*) tool=${package%%=*} ;;
         *) tool=${package##*/} ;;
         esac
         names+=("$tool")
@@ -110,13 +113,44 @@ family() {
     local i=0
     for package in "$@"; do
         tool=${names[i++]}
-        say "building $tool ($module $version) ..."
+        say "building $tool ($dir) ..."
         start=$SECONDS
         go build -mod=readonly -trimpath -buildvcs=false -ldflags "$ldflags" \
-            -o "$work/$name/$tool" "$package" >&2
+            -o "$work/$name/$tool" "${package#*=}" >&2
         say "built $tool in $((SECONDS - start)) s"
     done
     publish "$work/$name" "$root/$dir" "${names[@]}"
+}
+
+# python_program TOOL PACKAGE: a Python package with all that it needs, each file
+# by its hash, and a program TOOL that runs it as a module. The interpreter is the
+# one that is found now: compiled parts fit no other version.
+python_program() {
+    local tool=$1 package=$2 version interpreter hash dir start
+    cd "$here/$tool"
+    version=$(<requirements.in) version=${version#"$package=="}
+    interpreter=$(python3 -c 'import sys; print(sys.executable)')
+    hash=$({ cat requirements.txt && printf '%s\n' "$interpreter" && "$interpreter" --version; } | sha256sum)
+    dir=$tool-v$version-${hash:0:12}
+    tools+=("$tool")
+    targets+=("../$dir/$tool")
+    if $print_only || complete "$root/$dir" "$tool"; then return; fi
+
+    "$interpreter" -m pip --version >/dev/null 2>&1 || die "Python has no pip (python3 -m pip fails)"
+    mkdir -p "$root"
+    [[ -n $work ]] || work=$(mktemp -d "$root/.work.XXXXXXXX")
+    mkdir "$work/$tool"
+    say "installing $tool ($dir) ..."
+    start=$SECONDS
+    "$interpreter" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
+        --only-binary :all: --require-hashes --target "$work/$tool/packages" --requirement requirements.txt >&2
+    cat >"$work/$tool/$tool" <<END
+#!/usr/bin/env bash
+PYTHONPATH=\$(dirname "\$(realpath "\$0")")/packages exec "$interpreter" -m $package "\$@"
+END
+    chmod +x "$work/$tool/$tool"
+    say "installed $tool in $((SECONDS - start)) s"
+    publish "$work/$tool" "$root/$dir" "$tool"
 }
 
 assets=${KUBEBUILDER_ASSETS:-}
@@ -134,6 +168,12 @@ else
 fi
 family cosign github.com/sigstore/cosign/v3 github.com/sigstore/cosign/v3/cmd/cosign
 family registry github.com/google/go-containerregistry .
+family sigstore github.com/sigstore/fulcio \
+    fulcio=github.com/sigstore/fulcio \
+    rekor-server=github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix \
+    tesseract=github.com/transparency-dev/tesseract/cmd/tesseract/posix \
+    ./timestamp-server
+python_program sigstore-python sigstore
 
 hash=$(printf '%s\n' "${targets[@]}" | sha256sum)
 bin=$root/bin-${hash:0:12}

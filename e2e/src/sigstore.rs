@@ -1,0 +1,95 @@
+//! Private Sigstore instances: two complete ones with the same names and different keys, and the trusted roots that policies name.
+//!
+//! ```text
+//! issuer       OpenID Connect: people, workflows, users and workloads, and their identity tokens
+//! authorities  certificate and timestamp authorities, and the keys of the logs
+//! instance     Fulcio, its certificate transparency log, Rekor and the timestamp authority as processes
+//! ```
+//!
+//! Nothing here verifies anything. What a trusted root says is written by cosign.
+
+mod authorities;
+mod instance;
+mod issuer;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::cosign::Cosign;
+use crate::tools::Tools;
+
+pub use instance::{Instance, Services};
+pub use issuer::{Account, Identity, Issuer};
+
+/// The trust root of the instance by which tests sign.
+pub const PRIVATE: &str = "private";
+/// The trust root of the instance that has the same names and is a stranger to [`PRIVATE`].
+pub const STRANGER: &str = "stranger";
+/// The trust root of whoever signs with certificates of [`STRANGER`], logs and timestamps of [`PRIVATE`].
+pub const BORROWER: &str = "borrower";
+
+/// Trust roots in which one service of [`PRIVATE`] is the stranger's, and the code with which each refuses what [`PRIVATE`] accepts: in the
+/// order of the members of `instance::write_trusted_root`.
+pub const MIXED: [(&str, &str); 4] = [
+    ("private-strange-authority", "[CertificateInvalid]"),
+    ("private-strange-ct-log", "[CertificateInvalid]"),
+    ("private-strange-log", "[LogEntryInvalid]"),
+    ("private-strange-timestamps", "[TimestampInvalid]"),
+];
+
+/// Both instances and the issuer that both believe; ended when dropped.
+#[derive(Debug)]
+pub struct Sigstore {
+    /// Whose identity tokens both instances take.
+    pub issuer: Issuer,
+    /// The instance by which tests sign.
+    pub private: Instance,
+    /// The stranger.
+    pub stranger: Instance,
+    /// Certificates of the stranger, log and timestamps of the private instance: the closest that another instance can come.
+    pub borrower: Services,
+    roots: Vec<(&'static str, PathBuf)>,
+}
+
+impl Sigstore {
+    /// Starts everything, with its state in `folder`.
+    pub fn start(tools: &Tools, cosign: &Cosign, folder: &Path, logs: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let issuer = Issuer::start()?;
+        let start = |name: &str| Instance::start(tools, cosign, &issuer, name, &folder.join(name), logs);
+        let (private, stranger) = (start(PRIVATE)?, start(STRANGER)?);
+        let path = |name: &str| folder.join(format!("{name}.json"));
+        let borrower = Services {
+            signing_config: path("borrower-signing-config"),
+            trusted_root: path(BORROWER),
+            ..private.services().clone()
+        };
+        let config = &borrower.signing_config;
+        instance::write_signing_config(cosign, &issuer, Some((&stranger, &private)), &private, config)?;
+        let members = [&stranger, &stranger, &private, &private];
+        instance::write_trusted_root(cosign, members, &borrower.trusted_root)?;
+        let mut roots = vec![
+            (PRIVATE, private.services().trusted_root.clone()),
+            (STRANGER, stranger.services().trusted_root.clone()),
+            (BORROWER, borrower.trusted_root.clone()),
+        ];
+        for (position, (name, _)) in MIXED.into_iter().enumerate() {
+            let mut members = [&private; 4];
+            if let Some(member) = members.get_mut(position) {
+                *member = &stranger;
+            }
+            instance::write_trusted_root(cosign, members, &path(name))?;
+            roots.push((name, path(name)));
+        }
+        Ok(Self { issuer, private, stranger, borrower, roots })
+    }
+
+    /// The arguments by which countersign gets all trust roots.
+    pub fn trust_root_arguments(&self) -> Vec<String> {
+        let argument =
+            |(name, file): &(&str, PathBuf)| ["--trust-root".to_owned(), format!("{name}={}", file.display())];
+        self.roots.iter().flat_map(argument).collect()
+    }
+}
