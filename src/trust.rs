@@ -76,6 +76,7 @@ struct Material {
     logs: Vec<Log>,
     certificate_logs: Vec<Log>,
     timestamp_authorities: Vec<TimestampAuthority>,
+    unusable: Vec<String>,
 }
 
 /// Who runs a service: what thresholds count. Services of one root that do not say count as one.
@@ -179,6 +180,11 @@ impl TrustMaterial {
         &self.inner.timestamp_authorities
     }
 
+    /// What the root names and this version cannot use: keys of unknown algorithms, certificates that may not issue. Each says why.
+    pub fn unusable(&self) -> &[String] {
+        &self.inner.unusable
+    }
+
     /// Whether the instance logs what is signed.
     pub fn has_logs(&self) -> bool {
         !self.inner.logs.is_empty()
@@ -199,23 +205,31 @@ impl Material {
             let stated = value.pointer(&format!("/{list}/{position}/operator")).and_then(Value::as_str);
             Operator(stated.filter(|stated| !stated.is_empty()).map(str::to_owned))
         };
-        let log = |list: &str, position: usize, id: &[u8], key: &trusted_root::PublicKey, address: &str| {
-            Ok(Log {
-                id: id.to_vec(),
-                key: PublicKey::from_trusted_root(key.raw_bytes.as_bytes())?,
-                window: window(key.valid_for.as_ref())?,
-                address: address.to_owned(),
-                operator: operator(list, position),
+        // What this version cannot use is left out, as if the root did not name it: what stands on it is refused, the rest goes on.
+        let mut unusable = Vec::new();
+        let mut log = |list: &str, position: usize, id: &[u8], key: &trusted_root::PublicKey, address: &str| {
+            let window = window(key.valid_for.as_ref())?;
+            Ok(match PublicKey::from_trusted_root(key.raw_bytes.as_bytes()) {
+                Ok(key) => {
+                    let (id, address) = (id.to_vec(), address.to_owned());
+                    Some(Log { id, key, window, address, operator: operator(list, position) })
+                }
+                Err(error) => {
+                    unusable.push(format!("{list}[{position}] ({address}): {error}"));
+                    None
+                }
             })
         };
-        let logs = root.tlogs.iter().enumerate().map(|(position, found)| {
-            log("tlogs", position, found.log_id.key_id.as_bytes(), &found.public_key, &found.base_url)
-        });
-        let logs = logs.collect::<Result<Vec<Log>, TrustError>>()?;
-        let certificate_logs = root.ctlogs.iter().enumerate().map(|(position, found)| {
-            log("ctlogs", position, found.log_id.key_id.as_bytes(), &found.public_key, &found.base_url)
-        });
-        let certificate_logs = certificate_logs.collect::<Result<Vec<Log>, TrustError>>()?;
+        let mut logs = Vec::new();
+        for (position, found) in root.tlogs.iter().enumerate() {
+            let id = found.log_id.key_id.as_bytes();
+            logs.extend(log("tlogs", position, id, &found.public_key, &found.base_url)?);
+        }
+        let mut certificate_logs = Vec::new();
+        for (position, found) in root.ctlogs.iter().enumerate() {
+            let id = found.log_id.key_id.as_bytes();
+            certificate_logs.extend(log("ctlogs", position, id, &found.public_key, &found.base_url)?);
+        }
         for list in [&logs, &certificate_logs] {
             if list.iter().map(|log| &log.id).collect::<BTreeSet<_>>().len() != list.len() {
                 return Err(TrustError::InvalidKey { reason: "two logs have one key id".to_owned() });
@@ -228,20 +242,26 @@ impl Material {
             chain.certificates.iter().map(|certificate| certificate.raw_bytes.as_bytes().to_vec()).collect()
         };
         let mut issuers = Issuers::default();
-        for authority in &root.certificate_authorities {
-            issuers.add(&chain(&authority.cert_chain), window(authority.valid_for.as_ref())?)?;
+        for (position, authority) in root.certificate_authorities.iter().enumerate() {
+            let window = window(authority.valid_for.as_ref())?;
+            if let Err(error) = issuers.add(&chain(&authority.cert_chain), window) {
+                unusable.push(format!("certificateAuthorities[{position}] ({}): {error}", authority.uri));
+            }
         }
-        let authorities = root.timestamp_authorities.iter().enumerate();
-        let timestamp_authorities = authorities
-            .map(|(position, authority)| {
-                TimestampAuthority::read(
-                    &chain(&authority.cert_chain),
-                    window(authority.valid_for.as_ref())?,
-                    authority.uri.clone().unwrap_or_default(),
-                    operator("timestampAuthorities", position),
-                )
-            })
-            .collect::<Result<Vec<_>, TrustError>>()?;
+        if issuers.anchors().is_empty() {
+            let reason = format!("no certificate authority of it can be used: {}", unusable.join("; "));
+            return Err(TrustError::InvalidCertificate { reason });
+        }
+        let mut timestamp_authorities = Vec::new();
+        for (position, authority) in root.timestamp_authorities.iter().enumerate() {
+            let window = window(authority.valid_for.as_ref())?;
+            let (address, operator) =
+                (authority.uri.clone().unwrap_or_default(), operator("timestampAuthorities", position));
+            match TimestampAuthority::read(&chain(&authority.cert_chain), window, address, operator) {
+                Ok(authority) => timestamp_authorities.push(authority),
+                Err(error) => unusable.push(format!("timestampAuthorities[{position}]: {error}")),
+            }
+        }
         let operators: Vec<&Operator> = logs
             .iter()
             .map(|log| &log.operator)
@@ -250,7 +270,7 @@ impl Material {
         let canonical = serde_json::to_vec(&(root, operators))
             .map_err(|error| TrustError::InvalidRoot { name: name.to_owned(), reason: error.to_string() })?;
         let digest = Digest::of(&canonical);
-        Ok(Self { name: name.to_owned(), digest, issuers, logs, certificate_logs, timestamp_authorities })
+        Ok(Self { name: name.to_owned(), digest, issuers, logs, certificate_logs, timestamp_authorities, unusable })
     }
 }
 

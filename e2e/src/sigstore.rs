@@ -34,7 +34,7 @@ pub const BORROWER: &str = "borrower";
 /// order of the members of `instance::write_trusted_root`.
 pub const MIXED: [(&str, &str); 4] = [
     ("private-strange-authority", "[CertificateInvalid]"),
-    ("private-strange-ct-log", "[CertificateInvalid]"),
+    ("private-strange-ct-log", "[CertificateTransparencyMissing]"),
     ("private-strange-log", "[LogEntryInvalid]"),
     ("private-strange-timestamps", "[TimestampInvalid]"),
 ];
