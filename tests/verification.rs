@@ -3,7 +3,12 @@
 //! What is signed comes from a virtual Sigstore instance, which can make each part wrong on purpose; `tests/virtual_sigstore.rs` shows that
 //! another verifier reads it as we do. Real signatures of real instances are judged beside the code and in `e2e/`.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_in_result,
+    clippy::unwrap_used,
+    reason = "helpers of tests, which fail by panicking"
+)]
 
 #[path = "support/virtual_sigstore/mod.rs"]
 mod virtual_sigstore;
