@@ -53,6 +53,9 @@ pub struct Evidence {
     /// Why certificate transparency is not proved.
     #[serde(skip_serializing_if = "Option::is_none")]
     no_certificate_transparency: Option<String>,
+    /// Timestamps and entries that were there and proved nothing, with why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    passed_over: Vec<String>,
 }
 
 /// What was signed.
@@ -210,6 +213,11 @@ impl Evidence {
     /// Whether a certificate transparency log's promise was verified.
     pub fn certificate_transparency(&self) -> bool {
         self.certificate_transparency
+    }
+
+    /// Timestamps and log entries that were there and proved nothing, with why: what a missing proof may be explained by.
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
     }
 
     /// Why certificate transparency is not proved; none where it is, and for keys.

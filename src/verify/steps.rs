@@ -7,9 +7,9 @@
 //! 5. The log entries are about this signature, signer and content.
 //! 6. What was signed is about the artifact.
 //!
-//! A timestamp that does not verify, and an entry of a log that the root does not know, prove nothing and are no hindrance to others: a
-//! registry could leave them out as well. Where nothing of a kind verifies, the first reason is the refusal. An entry of a known log must
-//! hold in all its parts.
+//! A timestamp that does not verify, and an entry of a log that the root does not know, prove nothing and are no hindrance to others of
+//! their kind: a registry could leave them out as well. They are passed over, and noted. Where nothing of a kind verifies, that is the
+//! refusal, so that no change to what is signed goes unseen. An entry of a known log must hold in all its parts.
 
 use super::artifact::{Artifact, bind_payload, bind_statement, check_digest};
 use super::certificate::SigningCertificate;
@@ -77,6 +77,7 @@ pub(super) fn verify_parsed(
         under: anchor.id(),
         times: proofs.times,
         logs: proofs.logs,
+        passed_over: proofs.passed_over.iter().map(ToString::to_string).collect(),
         certificate_transparency: matches!(transparency, Some(Ok(()))),
         no_certificate_transparency: transparency.and_then(Result::err),
     };
@@ -116,41 +117,45 @@ struct Proofs {
     logs: Vec<LogProof>,
     /// The positions of the entries that were verified, which must be the candidate's.
     entries: Vec<usize>,
+    /// What was there and proved nothing.
+    passed_over: Vec<VerifyError>,
 }
 
 /// (2) The proofs of a candidate whose certificate needs a time.
 fn dated(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyError> {
     let proofs = prove(candidate, root)?;
-    if proofs.times.is_empty() {
-        let log = candidate.entries.is_empty() && !root.logs().is_empty();
-        let reason = if log {
-            "there is no log entry, and no timestamp"
-        } else if candidate.entries.is_empty() {
-            "there is no timestamp"
-        } else {
-            "its log entries carry no promise, and there is no timestamp"
-        };
-        return Err(VerifyError::Undated { reason, log });
+    if !proofs.times.is_empty() {
+        return Ok(proofs);
     }
-    Ok(proofs)
+    let log = candidate.entries.is_empty() && !root.logs().is_empty();
+    let reason = if log {
+        "there is no log entry, and no timestamp"
+    } else if candidate.entries.is_empty() {
+        "there is no timestamp"
+    } else {
+        "its log entries carry no promise, and there is no timestamp"
+    };
+    Err(VerifyError::Undated { reason, log })
 }
 
 /// (2) Verifies timestamps and log entries.
 fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyError> {
     let mut proofs = Proofs::default();
-    let mut refusal = None;
     for token in &candidate.timestamps {
         match timestamp::verify(token, candidate.content.signature(), root.timestamp_authorities()) {
             Ok(time) => proofs.times.push(time),
-            Err(error) => refusal = refusal.or(Some(error)),
+            Err(error) => proofs.passed_over.push(error),
         }
     }
-    if let (Some(error), true) = (refusal, proofs.times.is_empty()) {
-        return Err(error);
+    if proofs.times.is_empty() && !candidate.timestamps.is_empty() {
+        return Err(proofs.passed_over.swap_remove(0));
     }
     let stamped: Vec<jiff::Timestamp> = proofs.times.iter().map(|time| time.at).collect();
     for (position, entry) in candidate.entries.iter().enumerate() {
-        let Some(logged) = log::verify(entry, root)? else { continue };
+        let Some(logged) = log::verify(entry, root)? else {
+            proofs.passed_over.push(unknown());
+            continue;
+        };
         // A log's key counts while the root believes it: when the log dated the entry, or else when an authority did.
         if logged.integrated.is_none()
             && let Some(time) = stamped.iter().find(|time| !logged.log.window.contains(**time))
@@ -179,11 +184,13 @@ fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyEr
         });
     }
     if proofs.logs.is_empty() && !candidate.entries.is_empty() {
-        return Err(VerifyError::Log {
-            reason: "its entries are of logs that the trust root does not know".to_owned(),
-        });
+        return Err(unknown());
     }
     Ok(proofs)
+}
+
+fn unknown() -> VerifyError {
+    VerifyError::Log { reason: "an entry is of a log that the trust root does not know".to_owned() }
 }
 
 fn certificates(candidate: &Candidate) -> Result<(&[u8], &[Vec<u8>]), VerifyError> {
