@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -257,8 +258,24 @@ async fn verify(
     }
     let roots: Vec<TrustMaterial> = roots.into_values().collect();
     let keys: Vec<PublicKey> = keys.into_values().collect();
-    let work = move || gather(&discovery.candidates, &image, &roots, &keys);
-    tokio::task::spawn_blocking(work).await.map_err(|error| Stopped::Verification(error.to_string()))
+    // A thread cannot be ended from outside: it looks whether anybody still waits for it.
+    let waiting = Waiting::default();
+    let abandoned = Arc::clone(&waiting.abandoned);
+    let work = move || gather(&discovery.candidates, &image, &roots, &keys, &|| abandoned.load(Ordering::Relaxed));
+    let gathered = tokio::task::spawn_blocking(work).await.map_err(|error| Stopped::Verification(error.to_string()))?;
+    gathered.map_err(|cancelled| Stopped::Verification(cancelled.to_string()))
+}
+
+/// Somebody who waits for a thread that verifies; dropped when time is up or the caller has gone.
+#[derive(Default)]
+struct Waiting {
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The verdicts that need no evidence: of policies that do not parse, and of those whose namespaces cannot be told.

@@ -30,8 +30,8 @@ fn unknown_namespace(action: &str) -> Verdict {
 fn pass(action: &str) -> Verdict {
     use crate::verify::fixtures::{DSSE, candidate, root, slsa};
     let (image, envelope, annotations) = slsa();
-    let gathered =
-        crate::verify::gather(&[candidate(DSSE, envelope, annotations)], &image, &[root("public-good")], &[]);
+    let candidates = [candidate(DSSE, envelope, annotations)];
+    let gathered = crate::verify::gather(&candidates, &image, &[root("public-good")], &[], &|| false).unwrap();
     let policy = Policy::parse(&json!({
         "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": action},
         "spec": {"action": action, "images": ["**"], "authorities": [{"name": "a",

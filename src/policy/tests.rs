@@ -141,7 +141,7 @@ fn a_mistake_is_named_with_its_place() {
 fn gathered_slsa(roots: &[&str], keys: &[PublicKey]) -> Gathered {
     let (image, envelope, annotations) = slsa();
     let roots: Vec<_> = roots.iter().map(|name| root(name)).collect();
-    gather(&[candidate(DSSE, envelope, annotations)], &image, &roots, keys)
+    gather(&[candidate(DSSE, envelope, annotations)], &image, &roots, keys, &|| false).unwrap()
 }
 
 fn now() -> jiff::Timestamp {
@@ -264,8 +264,8 @@ fn a_key_authority_takes_its_keys_only() {
     };
     let (alice_pem, bob_pem) = (pem("connaisseur-three-signers-alice"), pem("connaisseur-three-signers-bob"));
     let stranger = rcgen::KeyPair::generate().unwrap().public_key_pem();
-    let gathered =
-        gather(&layers, &image, &[], &[alice.unwrap(), bob.unwrap(), PublicKey::parse_pem(&stranger).unwrap()]);
+    let keys = [alice.unwrap(), bob.unwrap(), PublicKey::parse_pem(&stranger).unwrap()];
+    let gathered = gather(&layers, &image, &[], &keys, &|| false).unwrap();
     let authority = |name: &str, pem: &str| json!({"name": name, "keys": [{"name": "k", "pem": pem}]});
     let spec = |authorities: Vec<Value>, require: Value| json!({"images": ["**"], "authorities": authorities, "require": require});
     let (a, b, s) = (authority("a", &alice_pem), authority("b", &bob_pem), authority("s", &stranger));
@@ -336,7 +336,7 @@ fn proofs_are_needed_by_default_and_githubs_root_asks_for_a_timestamp_instead() 
     let case = "tests/data/bundles/sigstore-python--no_log_entry_fail";
     let artifact = image(bytes(format!("{case}/artifact")));
     let bundle = candidate(BUNDLE, bytes(format!("{case}/bundle.sigstore.json")), std::collections::BTreeMap::new());
-    let gathered = gather(&[bundle], &artifact, &[root(PUBLIC_GOOD)], &[]);
+    let gathered = gather(&[bundle], &artifact, &[root(PUBLIC_GOOD)], &[], &|| false).unwrap();
     let any = with(
         valid(),
         "/authorities/0/keyless/identities/0",

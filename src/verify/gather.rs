@@ -47,16 +47,33 @@ impl Gathered {
     pub fn refused(&self) -> &[Refusal] {
         &self.refused
     }
+
+    /// Adds what further candidates of the same image gave.
+    pub fn extend(&mut self, further: Self) {
+        self.verified.extend(further.verified);
+        self.refused.extend(further.refused);
+    }
 }
 
-/// Verifies every candidate under every root and every key.
+/// Verification was told to stop before everything was tried. What had been verified by then is dropped: it is no result.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("verification was stopped before every candidate was tried")]
+pub struct Cancelled;
+
+/// Verifies every candidate under every root and every key. `is_cancelled` is asked before each of these, so that nothing runs on for
+/// nobody; one of them costs milliseconds.
+///
+/// # Errors
+/// [`Cancelled`] if it said so once.
 pub fn gather(
     candidates: &[Discovered],
     image: &ResolvedImage,
     roots: &[TrustMaterial],
     keys: &[PublicKey],
-) -> Gathered {
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Gathered, Cancelled> {
     let mut gathered = Gathered::default();
+    let go_on = || if is_cancelled() { Err(Cancelled) } else { Ok(()) };
     for candidate in candidates {
         let mut record = |under: String, result: Result<Evidence, VerifyError>| match result {
             Ok(evidence) => gathered.verified.push(evidence),
@@ -69,11 +86,36 @@ pub fn gather(
             }),
         };
         for root in roots {
+            go_on()?;
             record(root.name().to_owned(), verify_with_root(candidate, image, root));
         }
         for key in keys {
+            go_on()?;
             record(key.fingerprint().to_string(), verify_with_key(candidate, image, key));
         }
     }
-    gathered
+    Ok(gathered)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::trust::PUBLIC_GOOD;
+    use crate::verify::fixtures::{DSSE, candidate, root, slsa};
+
+    /// One good candidate, twice, under a root: what was verified before the stop is no result either.
+    #[test]
+    fn a_stop_between_any_two_steps_leaves_no_result() {
+        let (image, envelope, annotations) = slsa();
+        let good = candidate(DSSE, envelope, annotations);
+        let (candidates, roots) = ([good.clone(), good], [root(PUBLIC_GOOD)]);
+        for (steps, expected) in [(0_u8, None), (1, None), (2, Some(2))] {
+            let left = Cell::new(steps);
+            let is_cancelled = || left.replace(left.get().saturating_sub(1)) == 0;
+            let gathered = gather(&candidates, &image, &roots, &[], &is_cancelled);
+            assert_eq!(gathered.map(|gathered| gathered.verified().len()).ok(), expected, "{steps}");
+        }
+    }
 }
