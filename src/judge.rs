@@ -5,26 +5,34 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::decision::{Finding, ImageVerdicts, Refused};
+use crate::evidence::Discovered;
 use crate::image::{Digest, ImageReference, ResolvedImage};
 use crate::policy::{
     ErrorReason, FailReason, Outcome, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate, refused,
     through_children, undecided, unparsable,
 };
-use crate::registry::{Discovery, ImageSource, Limits, RegistryError, children, discover, resolve};
+use crate::registry::{
+    CandidateLayer, Held, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
+    resolve,
+};
 use crate::trust::{PublicKey, TrustMaterial};
 use crate::verify::{Gathered, gather};
 use crate::workload::ContainerImage;
 
 /// Images of one object that are judged at the same time.
 const CONCURRENCY: usize = 8;
+/// Candidates of one image that are fetched and verified at the same time; each is dropped before the next is fetched.
+const CANDIDATES_AT_ONCE: usize = 4;
 
 /// What an object asks for.
 #[derive(Debug)]
@@ -42,6 +50,9 @@ pub struct Request {
 pub struct Judge<S> {
     source: S,
     limits: Limits,
+    memory: MemoryBudget,
+    /// As many threads verify as there are processors: more would only hold more memory.
+    threads: Arc<Semaphore>,
 }
 
 /// What is the same for all images of a request.
@@ -51,6 +62,7 @@ struct Context<'a> {
     runs: bool,
     now: Timestamp,
     deadline: Instant,
+    budget: Arc<RequestBudget>,
 }
 
 /// An image's verdicts without its field: references that occur twice are judged once.
@@ -58,18 +70,40 @@ struct Context<'a> {
 struct Judged {
     digest: Option<Digest>,
     finding: Finding,
+    /// What was selected to judge it, where something was.
+    selected: Selected,
 }
 
 impl Judged {
+    fn new(digest: Option<Digest>, finding: Finding) -> Self {
+        Self { digest, finding, selected: Selected::default() }
+    }
+
     fn refused(refused: Refused) -> Self {
-        Self { digest: None, finding: Finding::Refused(refused) }
+        Self::new(None, Finding::Refused(refused))
+    }
+
+    /// Puts a problem in the place of the verdicts, if there are any.
+    fn stop(&mut self, context: &Context<'_>, problem: &Problem) {
+        if let Finding::Judged(verdicts) = &mut self.finding {
+            *verdicts = without_evidence(&self.selected, context);
+            verdicts.extend(stopped(&self.selected.policies, problem));
+        }
     }
 }
 
 impl<S: ImageSource> Judge<S> {
-    /// A judge over this source.
+    /// A judge over this source, with the default memory.
     pub fn new(source: S, limits: Limits) -> Self {
-        Self { source, limits }
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self { source, limits, memory: MemoryBudget::default(), threads: Arc::new(Semaphore::new(threads)) }
+    }
+
+    /// With this much memory for all requests together.
+    #[must_use]
+    pub fn with_memory(mut self, memory: MemoryBudget) -> Self {
+        self.memory = memory;
+        self
     }
 
     /// Judges every image of a request by one snapshot. What is not done at the deadline is refused, and says what was slow.
@@ -80,7 +114,8 @@ impl<S: ImageSource> Judge<S> {
         now: Timestamp,
         deadline: Instant,
     ) -> Vec<ImageVerdicts> {
-        let context = &Context { snapshot, scope: &request.scope, runs: request.runs, now, deadline };
+        let budget = self.memory.request(deadline);
+        let context = &Context { snapshot, scope: &request.scope, runs: request.runs, now, deadline, budget };
         let mut distinct: BTreeMap<&str, &ContainerImage> = BTreeMap::new();
         for image in &request.images {
             distinct.entry(image.text()).or_insert(image);
@@ -89,9 +124,17 @@ impl<S: ImageSource> Judge<S> {
         for (text, image) in distinct {
             work.push(async move { (text, self.judge_one(image, context).await) });
         }
-        let judged: BTreeMap<&str, Judged> = futures::stream::iter(work).buffer_unordered(CONCURRENCY).collect().await;
+        let mut judged: BTreeMap<&str, Judged> =
+            futures::stream::iter(work).buffer_unordered(CONCURRENCY).collect().await;
+        // Which image was being read when the request passed its bound is chance, so that none has a verdict of its own.
+        if context.budget.is_exceeded() {
+            let too_large = problem(&context.budget.error());
+            for judged in judged.values_mut() {
+                judged.stop(context, &too_large);
+            }
+        }
         let verdicts = |image: &ContainerImage| {
-            let Judged { digest, finding } = judged.get(image.text()).cloned().unwrap_or_else(|| {
+            let Judged { digest, finding, .. } = judged.get(image.text()).cloned().unwrap_or_else(|| {
                 let message = "the image was not judged".to_owned();
                 Judged::refused(Refused::NotJudged(Problem { code: "Internal", message, undecided: true }))
             });
@@ -112,32 +155,35 @@ impl<S: ImageSource> Judge<S> {
         }
         let possible = context.snapshot.select(reference.repository(), reference.digest(), context.scope);
         if possible.is_empty() {
-            return Judged { digest: reference.digest().cloned(), finding: Finding::Unmatched };
+            return Judged::new(reference.digest().cloned(), Finding::Unmatched);
         }
         // The one resolution of this request: only its digest goes on.
-        let resolved = match within(context.deadline, "resolving", reference, resolve(&self.source, reference)).await {
+        let source = Metered::new(&self.source, &context.budget);
+        let resolved = match within(context.deadline, "resolving", reference, resolve(&source, reference)).await {
             Ok(resolved) => resolved,
-            Err(problem) => return unresolved(&possible, context, &problem),
+            Err(problem) => return unresolved(possible, context, &problem),
         };
         let digest = Some(resolved.digest().clone());
         if let Some(revoked) = revocations.artifact(resolved.digest()) {
-            return Judged { digest, finding: Finding::Refused(Refused::Revoked(revoked)) };
+            return Judged::new(digest, Finding::Refused(Refused::Revoked(revoked)));
         }
         if revocations.names_artifacts()
             && let Some(refused) = self.revoked_below(&resolved, context).await
         {
-            return Judged { digest, finding: Finding::Refused(refused) };
+            return Judged::new(digest, Finding::Refused(refused));
         }
         let selected = context.snapshot.select(reference.repository(), Some(resolved.digest()), context.scope);
         if selected.is_empty() {
-            return Judged { digest, finding: Finding::Unmatched };
+            return Judged::new(digest, Finding::Unmatched);
         }
-        Judged { digest, finding: Finding::Judged(self.verdicts(&resolved, &selected, context).await) }
+        let finding = Finding::Judged(self.verdicts(&resolved, &selected, context).await);
+        Judged { digest, finding, selected }
     }
 
     /// Whether something below an index is struck out. What cannot be fetched might be.
     async fn revoked_below(&self, image: &ResolvedImage, context: &Context<'_>) -> Option<Refused> {
-        let work = children(&self.source, image);
+        let source = Metered::new(&self.source, &context.budget);
+        let work = children(&source, image);
         match within(context.deadline, "fetching the children of", image.reference(), work).await {
             Ok(found) => {
                 let revocations = context.snapshot.revocations();
@@ -178,20 +224,73 @@ impl<S: ImageSource> Judge<S> {
         if policies.is_empty() {
             return Vec::new();
         }
-        let work = discover(&self.source, image, &self.limits);
+        let source = Metered::new(&self.source, &context.budget);
+        let work = discover(&source, image, &self.limits);
         let discovery = match within(context.deadline, "looking for signatures of", image.reference(), work).await {
             Ok(discovery) => discovery,
             Err(problem) => return stopped(policies, &problem),
         };
-        let problems: Vec<Problem> = discovery.problems.iter().map(|found| problem(&found.error)).collect();
-        let work = verify(discovery, image.clone(), policies, context.snapshot);
-        let gathered = match within(context.deadline, "verifying signatures of", image.reference(), work).await {
-            Ok(gathered) => gathered,
-            Err(problem) => return stopped(policies, &problem),
-        };
+        let mut problems: Vec<Problem> = discovery.problems.iter().map(|found| problem(&found.error)).collect();
+        let material = Arc::new(Material::new(policies, context.snapshot));
+        let examine = |candidate| self.examine(candidate, image, &material, context);
+        let mut work = Vec::with_capacity(discovery.candidates.len());
+        work.extend(discovery.candidates.into_iter().map(examine));
+        let mut examined = futures::stream::iter(work).buffered(CANDIDATES_AT_ONCE);
+        let mut gathered = Gathered::default();
+        while let Some(examined) = examined.next().await {
+            match examined {
+                Ok(Examined::Verified(further)) => gathered.extend(further),
+                Ok(Examined::Missing(problem)) => problems.push(problem),
+                Err(problem) => return stopped(policies, &problem),
+            }
+        }
         let (roots, revocations) = (context.snapshot.roots(), context.snapshot.revocations());
         let verdict = |policy: &Arc<Policy>| evaluate(policy, &gathered, &problems, roots, revocations, context.now);
         policies.iter().map(verdict).collect()
+    }
+
+    /// Fetches and verifies one candidate. An error stops the judgement of the image.
+    async fn examine(
+        &self,
+        candidate: CandidateLayer,
+        image: &ResolvedImage,
+        material: &Arc<Material>,
+        context: &Context<'_>,
+    ) -> Result<Examined, Problem> {
+        let source = Metered::new(&self.source, &context.budget);
+        let work = async { Ok::<_, RegistryError>(candidate.fetch(&source, image.repository()).await) };
+        let fetched = within(context.deadline, "fetching signatures of", image.reference(), work).await?;
+        let candidate = match fetched {
+            Ok(candidate) => candidate,
+            Err(found) if found.error.ends_the_search() => return Err(problem(&found.error)),
+            Err(found) => return Ok(Examined::Missing(problem(&found.error))),
+        };
+        let work = self.verify(candidate, source.into_held(), image.clone(), Arc::clone(material));
+        within(context.deadline, "verifying signatures of", image.reference(), work).await.map(Examined::Verified)
+    }
+
+    /// Verifies off the async threads: a candidate costs a millisecond of arithmetic under each root and key. The thread keeps what
+    /// the candidate holds of the memory, even if nobody waits any more.
+    async fn verify(
+        &self,
+        candidate: Discovered,
+        held: Held,
+        image: ResolvedImage,
+        material: Arc<Material>,
+    ) -> Result<Gathered, Stopped> {
+        let failed = |error: &dyn std::error::Error| Stopped::Verification(error.to_string());
+        let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|error| failed(&error))?;
+        // A thread cannot be ended from outside: it looks whether anybody still waits for it.
+        let waiting = Waiting::default();
+        let abandoned = Arc::clone(&waiting.abandoned);
+        let work = move || {
+            let is_abandoned = || abandoned.load(Ordering::Relaxed);
+            let gathered = gather(&[candidate], &image, &material.roots, &material.keys, &is_abandoned);
+            drop((held, thread));
+            gathered
+        };
+        let gathered = tokio::task::spawn_blocking(work).await.map_err(|error| failed(&error))?;
+        gathered.map_err(|cancelled| failed(&cancelled))
     }
 
     /// The verdicts of policies that an image's own evidence leaves unsatisfied: where it is an index, by its children.
@@ -202,8 +301,9 @@ impl<S: ImageSource> Judge<S> {
         own: Vec<Verdict>,
         context: &Context<'_>,
     ) -> Vec<Verdict> {
+        let source = Metered::new(&self.source, &context.budget);
         let work = async {
-            match children(&self.source, image).await {
+            match children(&source, image).await {
                 Ok(found) => Ok(Some(found)),
                 // What is missing, broken or too much cannot help: the verdict on the index stands, with its reasons.
                 Err(error) if matches!(error, RegistryError::NotFound { .. }) || !error.is_undecided() => Ok(None),
@@ -237,33 +337,36 @@ impl<S: ImageSource> Judge<S> {
     }
 }
 
-/// Verifies off the async threads: a candidate costs a millisecond of arithmetic.
-async fn verify(
-    discovery: Discovery,
-    image: ResolvedImage,
-    policies: &[Arc<Policy>],
-    snapshot: &Snapshot,
-) -> Result<Gathered, Stopped> {
-    let mut roots: BTreeMap<String, TrustMaterial> = BTreeMap::new();
-    let mut keys: BTreeMap<String, PublicKey> = BTreeMap::new();
-    for policy in policies {
-        for name in policy.trust_roots() {
-            if let Some(root) = snapshot.roots().find(name) {
-                roots.insert(name.to_owned(), root.clone());
+/// What became of one candidate.
+enum Examined {
+    /// It was looked at under every root and key.
+    Verified(Gathered),
+    /// It could not be had.
+    Missing(Problem),
+}
+
+/// Everything that an image's candidates are verified under: the roots and keys of the policies that select it.
+struct Material {
+    roots: Vec<TrustMaterial>,
+    keys: Vec<PublicKey>,
+}
+
+impl Material {
+    fn new(policies: &[Arc<Policy>], snapshot: &Snapshot) -> Self {
+        let mut roots: BTreeMap<&str, TrustMaterial> = BTreeMap::new();
+        let mut keys: BTreeMap<String, PublicKey> = BTreeMap::new();
+        for policy in policies {
+            for name in policy.trust_roots() {
+                if let Some(root) = snapshot.roots().find(name) {
+                    roots.insert(name, root.clone());
+                }
+            }
+            for key in policy.keys() {
+                keys.insert(key.fingerprint().to_string(), key.clone());
             }
         }
-        for key in policy.keys() {
-            keys.insert(key.fingerprint().to_string(), key.clone());
-        }
+        Self { roots: roots.into_values().collect(), keys: keys.into_values().collect() }
     }
-    let roots: Vec<TrustMaterial> = roots.into_values().collect();
-    let keys: Vec<PublicKey> = keys.into_values().collect();
-    // A thread cannot be ended from outside: it looks whether anybody still waits for it.
-    let waiting = Waiting::default();
-    let abandoned = Arc::clone(&waiting.abandoned);
-    let work = move || gather(&discovery.candidates, &image, &roots, &keys, &|| abandoned.load(Ordering::Relaxed));
-    let gathered = tokio::task::spawn_blocking(work).await.map_err(|error| Stopped::Verification(error.to_string()))?;
-    gathered.map_err(|cancelled| Stopped::Verification(cancelled.to_string()))
 }
 
 /// Somebody who waits for a thread that verifies; dropped when time is up or the caller has gone.
@@ -290,10 +393,10 @@ fn without_evidence(selected: &Selected, context: &Context<'_>) -> Vec<Verdict> 
 }
 
 /// An image whose manifest could not be had: every policy that may govern it says so.
-fn unresolved(possible: &Selected, context: &Context<'_>, problem: &Problem) -> Judged {
-    let mut verdicts = without_evidence(possible, context);
-    verdicts.extend(stopped(&possible.policies, problem));
-    Judged { digest: None, finding: Finding::Judged(verdicts) }
+fn unresolved(possible: Selected, context: &Context<'_>, problem: &Problem) -> Judged {
+    let mut judged = Judged { digest: None, finding: Finding::Judged(Vec::new()), selected: possible };
+    judged.stop(context, problem);
+    judged
 }
 
 /// The verdicts of policies whose judgement a problem stopped: an error where it leaves the question open, else a fail.

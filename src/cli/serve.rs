@@ -17,10 +17,13 @@ use crate::admission::NamespaceLookup;
 use crate::cluster::Cluster;
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
-use crate::registry::Limits;
+use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES};
 use crate::server::{self, ServerSettings, Snapshots};
 use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, seconds};
 use crate::telemetry::{self, LogFormat};
+
+/// The least that `--memory-budget` may be: below it, one review could not be sure of its share.
+const LEAST_MEMORY_MIB: i64 = (LEAST_MEMORY_BYTES >> 20).cast_signed();
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -51,6 +54,9 @@ pub(super) struct Arguments {
     /// Reviews at once; more are sent away with 429.
     #[arg(long, value_name = "NUMBER", default_value = "128", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
+    /// MiB that reviews may hold of what they read from registries, all together; past it they wait, until their time is up.
+    #[arg(long, value_name = "MIB", default_value = "512", value_parser = clap::value_parser!(u32).range(LEAST_MEMORY_MIB..=1 << 20))]
+    memory_budget: u32,
     /// Seconds for which requests are still taken after the signal to end.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     drain_delay: Duration,
@@ -91,6 +97,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         unmatched,
         timeout,
         concurrency,
+        memory_budget,
         drain_delay,
         log_format,
         log,
@@ -98,7 +105,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     } = arguments;
     telemetry::start_logging(log_format, &log);
     let roots = input::trust_roots(&trust_root)?;
-    let judge = Judge::new(input::client(&registry, false)?, Limits::default());
+    let memory = MemoryBudget::new(u64::from(memory_budget) << 20, REQUEST_BYTES);
+    let judge = Judge::new(input::client(&registry, false)?, Limits::default()).with_memory(memory);
     let client = client(kubeconfig).await?;
     let cluster = Cluster::new(client, roots, Unmatched::from(unmatched));
     let bind = |address: SocketAddr| TcpListener::bind(address).map_err(|error| surroundings("listening", &error));

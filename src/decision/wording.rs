@@ -254,6 +254,9 @@ fn reach(code: &str) -> &'static str {
             "if the token service is the registry's own, allow it: --registry-realm REGISTRY=REALM"
         }
         "RegistryRedirectRefused" => "ask whoever runs the registry where it sends its clients",
+        "MemoryExhausted" => {
+            "try again; if that happens often, give countersign more memory (--memory-budget) or replicas"
+        }
         _ => "try again when the registry answers",
     }
 }

@@ -35,7 +35,7 @@ pub struct Snapshot {
 }
 
 /// The policies that govern one image.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Selected {
     /// Those that apply.
     pub policies: Vec<Arc<Policy>>,

@@ -10,6 +10,8 @@ pub(super) const MANIFEST_BYTES: u64 = 4 << 20;
 pub(super) const LISTING_BYTES: u64 = 1 << 20;
 /// Entries in a referrers listing, over all its pages, and in a layout's `index.json`.
 pub(super) const LISTING_ENTRIES: usize = 1_000;
+/// Bytes in a referrers listing, over all its pages.
+pub(super) const REFERRERS_BYTES: u64 = 4 << 20;
 /// Pages of one referrers listing.
 pub(super) const LISTING_PAGES: usize = 10;
 /// Bytes in the answer of a token service.
