@@ -18,7 +18,7 @@ use crate::cluster::Cluster;
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES};
-use crate::server::{self, ServerSettings, Snapshots};
+use crate::server::{self, Bounds, ServerSettings, Snapshots, Sockets};
 use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, seconds};
 use crate::telemetry::{self, LogFormat};
 
@@ -51,7 +51,7 @@ pub(super) struct Arguments {
     /// Seconds for a review whose caller names no timeout.
     #[arg(long, value_name = "SECONDS", default_value = "9", value_parser = seconds)]
     timeout: Duration,
-    /// Reviews at once; more are sent away with 429.
+    /// Reviews that are judged at once. As many more may wait; others are sent away with 429.
     #[arg(long, value_name = "NUMBER", default_value = "128", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
     /// MiB that reviews may hold of what they read from registries, all together; past it they wait, until their time is up.
@@ -83,6 +83,10 @@ impl Snapshots for Cluster {
 
     fn ready(&self) -> Result<(), String> {
         Self::ready(self).map_err(|error| error.to_string())
+    }
+
+    fn policy_counts(&self) -> (usize, usize) {
+        self.last_published().map_or((0, 0), |snapshot| snapshot.policy_counts())
     }
 }
 
@@ -118,8 +122,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         timeout,
         concurrency: usize::from(concurrency),
         drain_delay,
+        bounds: Bounds::default(),
     };
-    let serve = server::serve(settings, webhook, probes, judge, Arc::clone(&cluster), now);
+    let sockets = Sockets { webhook, probes };
+    let serve = server::serve(settings, sockets, judge, Arc::clone(&cluster), now, server::terminated());
     tokio::select! {
         served = serve => served.map_err(|error| surroundings("serving", &error))?,
         // The watches never end by themselves; if they do, an instance that sees nothing must not stay.
