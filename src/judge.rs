@@ -146,7 +146,7 @@ impl<S: ImageSource> Judge<S> {
     async fn judge_one(&self, image: &ContainerImage, context: &Context<'_>) -> Judged {
         let reference = match image.reference() {
             Ok(reference) => reference,
-            Err(error) => return Judged::refused(Refused::InvalidReference { reason: error.to_string() }),
+            Err(error) => return nameless(&error.to_string(), context),
         };
         let revocations = context.snapshot.revocations();
         // A digest is judged before any network.
@@ -390,6 +390,23 @@ fn without_evidence(selected: &Selected, context: &Context<'_>) -> Vec<Verdict> 
     let reason = || ErrorReason::NamespaceUnknown { namespace: namespace.to_owned() };
     let unknown = selected.undecided.iter().map(|policy| undecided(policy, reason()));
     selected.invalid.iter().map(|policy| unparsable(policy)).chain(unknown).collect()
+}
+
+/// An image whose reference is none: no policy in scope can be said not to govern it, nor a revocation not to strike it out.
+fn nameless(reason: &str, context: &Context<'_>) -> Judged {
+    let reason = reason.to_owned();
+    if context.snapshot.revocations().names_artifacts() {
+        let problem = Problem { code: "InvalidReference", message: reason, undecided: false };
+        return Judged::refused(Refused::NotJudged(problem));
+    }
+    let selected = context.snapshot.select_any(context.scope);
+    if selected.is_empty() {
+        return Judged::new(None, Finding::Unmatched);
+    }
+    let mut verdicts = without_evidence(&selected, context);
+    let refuse = |policy: &Arc<Policy>| refused(policy, FailReason::InvalidReference { reason: reason.clone() });
+    verdicts.extend(selected.policies.iter().map(refuse));
+    Judged { digest: None, finding: Finding::Judged(verdicts), selected }
 }
 
 /// An image whose manifest could not be had: every policy that may govern it says so.

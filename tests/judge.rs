@@ -376,3 +376,39 @@ async fn one_object_makes_us_read_so_much_and_no_more() {
         assert!(warned.allows() && warned.text().contains("[ImagesTooLarge]"), "{}", warned.text());
     }
 }
+
+/// A text that names nothing might name anything: every policy of the namespace fails, by its own action, and nobody else's does.
+#[tokio::test]
+async fn a_reference_that_is_none_fails_every_policy_in_scope() {
+    let signer = Signer::new();
+    let policy = |action: &str, namespace: &str, images: &str| {
+        let policy = json!({
+            "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": action},
+            "spec": {"action": action, "images": [images], "match": {"namespaces": [namespace]},
+                "authorities": [{"name": "a", "keys": [{"name": "k", "pem": signer.pem()}]}]},
+        });
+        Arc::new(Policy::parse(&policy).unwrap())
+    };
+    let judge = Judge::new(client(options(&[])), Limits::default());
+    let elsewhere = "ghcr.io/elsewhere/*";
+    for (policies, unmatched, allowed, verdicts) in [
+        (vec![], Unmatched::Allow, true, 0),
+        (vec![], Unmatched::Deny, false, 0),
+        (vec![policy("Enforce", "n", elsewhere)], Unmatched::Allow, false, 1),
+        (vec![policy("Enforce", "other", "**")], Unmatched::Allow, true, 0),
+        (vec![policy("Warn", "n", elsewhere)], Unmatched::Allow, true, 1),
+        (vec![policy("Warn", "n", "**")], Unmatched::Deny, false, 1),
+        (vec![policy("Warn", "n", "**"), policy("Enforce", "n", elsewhere)], Unmatched::Allow, false, 2),
+    ] {
+        let what = format!("{policies:?} {unmatched:?}");
+        let snapshot = Snapshot::new(TrustRoots::default(), unmatched).with_policies(policies, Vec::new());
+        let scope = Scope::Namespace(snapshot.namespace("n"));
+        let images = vec![ContainerImage::named("image", "ghcr.io/a/b:1\n")];
+        let request = Request { images, scope, runs: true };
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let found = judge.judge(&request, &snapshot, now, Instant::now() + Duration::from_secs(5)).await;
+        let decision = Decision::new(found, unmatched);
+        assert_eq!(decision.allows(), allowed, "{what}: {}", decision.text());
+        assert_eq!(decision.text().matches("[InvalidReference]").count(), verdicts, "{what}: {}", decision.text());
+    }
+}
