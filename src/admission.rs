@@ -206,6 +206,12 @@ fn extract(request: &AdmissionRequest) -> Result<(Judged, bool), Problem> {
             format!("{kind} {group}/{version} is no kind whose images are known; the webhook's rules send too much");
         refuse("UnknownKind", message)
     })?;
+    // The API server converts what it is asked to match; a request in another version was matched by rules that nobody meant.
+    let group_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
+    if group_version != workload.api_version() {
+        let message = format!("the request is for {kind} of {group_version}, and {} is read", workload.api_version());
+        return Err(refuse("ObjectKindMismatch", message));
+    }
     let error = |error: WorkloadError| refuse(error.code(), error.to_string());
     let operation = Operation::parse(&request.operation).map_err(error)?;
     let old = Some(&request.old_object).filter(|old| !old.is_null());

@@ -264,6 +264,9 @@ fn bad_reviews_and_objects_are_denied_with_a_reason() {
         ("Undecodable", with("/request/kind", json!("Pod"))),
         ("ObjectKindMismatch", with("/request/kind/kind", json!("PodTemplate"))),
         ("UnknownKind", with("/request/kind/kind", json!("Widget"))),
+        ("ObjectKindMismatch", with("/request/kind/version", json!("v2"))),
+        ("ObjectKindMismatch", with("/request/kind/version", json!(""))),
+        ("UnknownKind", with("/request/kind/group", json!("apps"))),
         ("UnexpectedOperation", with("/request/operation", json!("DELETE"))),
         ("ObjectKindMismatch", with("/request/object", json!(null))),
         ("ObjectKindMismatch", with("/request/object", json!({}))),
@@ -304,6 +307,7 @@ fn unreadable_input_is_a_usage_error() {
         ("merged mappings", "apiVersion: v1\nkind: Pod\nspec:\n  a: 1\n  <<: {a: 2}\n"),
         ("merged mappings in flow", "a: {b: 1, << : {b: 2}}\n"),
         ("a key twice", "apiVersion: v1\nkind: Pod\nkind: ConfigMap\n"),
+        ("a key twice in JSON", r#"{"apiVersion":"v1","kind":"Pod","spec":{},"spec":{}}"#),
     ] {
         let found = review(text, &["--unmatched", "Allow"]);
         assert_eq!((found.code, found.out.as_str()), (2, ""), "{what}: {}", found.err);

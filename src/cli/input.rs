@@ -11,8 +11,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::Error;
 use super::output::Format;
+use super::{Error, json};
 use crate::policy::Policy;
 use crate::registry::{
     CredentialStore, OciLayout, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,
@@ -76,10 +76,7 @@ pub(super) fn documents(path: &Path) -> Result<Vec<Value>, Error> {
     let text = read(path)?;
     let documents: Vec<Value> = if text.trim_start().starts_with('{') {
         // JSON by its own reader, whose numbers and messages are JSON's.
-        serde_json::Deserializer::from_str(&text)
-            .into_iter()
-            .collect::<Result<_, _>>()
-            .map_err(|error| unreadable(path, &error))?
+        json::documents(&text).map_err(|error| unreadable(path, &error))?
     } else if merges(&text) {
         return Err(unreadable(
             path,

@@ -5,6 +5,7 @@
 
 mod crd;
 mod input;
+mod json;
 mod output;
 mod review;
 mod serve;

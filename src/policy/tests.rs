@@ -97,6 +97,14 @@ fn refuses_what_it_does_not_fully_understand() {
             with(valid(), "/require", json!({"anyOf": [{"authority": "a"}], "allOf": [{"authority": "a"}]})),
         ),
         ("an empty item", with(valid(), "/require", json!({"anyOf": [{}]}))),
+        ("a list for an item", with(valid(), "/require", json!({"anyOf": [["a"]]}))),
+        ("a list for require", with(valid(), "/require", json!([[{"authority": "a"}]]))),
+        ("a list for the spec", json!(["Enforce", ["ghcr.io/**"], [], null, "Pin", valid()["authorities"], null])),
+        ("a list for the match", with(valid(), "/match", json!([["n"]]))),
+        ("a list for a matcher", with(valid(), &format!("{identity}/issuer"), json!([ISSUER]))),
+        ("a list for an identity", with(valid(), identity, json!([{"exact": ISSUER}, {"exact": SUBJECT}]))),
+        ("a list for an attestation", with(valid(), "/authorities/0/attestation", json!([SLSA]))),
+        ("an object for an action", with(valid(), "/action", json!({"Enforce": null}))),
         ("an empty inner list", with(valid(), "/require", json!({"anyOf": [{"allOf": []}]}))),
         ("a third level", with(valid(), "/require", json!({"anyOf": [{"allOf": [{"anyOf": [{"authority": "a"}]}]}]}))),
         (
@@ -129,6 +137,9 @@ fn refuses_what_it_does_not_fully_understand() {
     for object in [json!(null), json!([]), json!({}), json!("x")] {
         assert!(Policy::parse(&object).is_err(), "{object}");
     }
+    let mut object = policy_object(&valid());
+    object["metadata"] = json!(["p"]);
+    assert!(Policy::parse(&object).is_err(), "a list for the metadata");
 }
 
 #[test]
