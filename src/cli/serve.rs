@@ -20,7 +20,7 @@ use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES};
 use crate::server::{self, Bounds, ServerSettings, Snapshots, Sockets};
 use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, seconds};
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFilter, LogFormat};
 
 /// The least that `--memory-budget` may be: below it, one review could not be sure of its share.
 const LEAST_MEMORY_MIB: i64 = (LEAST_MEMORY_BYTES >> 20).cast_signed();
@@ -65,7 +65,7 @@ pub(super) struct Arguments {
     log_format: LogFormat,
     /// Which logs are written: a level, or a filter such as `info,countersign=debug`.
     #[arg(long, value_name = "FILTER", default_value = "info")]
-    log: String,
+    log: LogFilter,
     #[command(flatten)]
     registry: RegistryFlags,
 }
