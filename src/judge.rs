@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt as _;
+use futures::stream::{FuturesOrdered, FuturesUnordered};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -34,6 +35,10 @@ const CONCURRENCY: usize = 8;
 /// Candidates of one image that are fetched and verified at the same time; each is dropped before the next is fetched.
 const CANDIDATES_AT_ONCE: usize = 4;
 
+/// Threads that verify at a time, however many processors there are: what is parsed from a candidate takes several times its bytes,
+/// and the memory budget counts these alone.
+const MOST_THREADS: usize = 8;
+
 /// What an object asks for.
 #[derive(Debug)]
 pub struct Request {
@@ -51,7 +56,7 @@ pub struct Judge<S> {
     source: S,
     limits: Limits,
     memory: MemoryBudget,
-    /// As many threads verify as there are processors: more would only hold more memory.
+    /// As many threads verify as there are processors, and no more than [`MOST_THREADS`].
     threads: Arc<Semaphore>,
 }
 
@@ -95,7 +100,7 @@ impl Judged {
 impl<S: ImageSource> Judge<S> {
     /// A judge over this source, with the default memory.
     pub fn new(source: S, limits: Limits) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
         Self { source, limits, memory: MemoryBudget::default(), threads: Arc::new(Semaphore::new(threads)) }
     }
 
@@ -120,12 +125,16 @@ impl<S: ImageSource> Judge<S> {
         for image in &request.images {
             distinct.entry(image.text()).or_insert(image);
         }
-        let mut work = Vec::with_capacity(distinct.len());
-        for (text, image) in distinct {
-            work.push(async move { (text, self.judge_one(image, context).await) });
+        let mut judged: BTreeMap<&str, Judged> = BTreeMap::new();
+        let (mut left, mut running) = (distinct.into_iter(), FuturesUnordered::new());
+        loop {
+            // Here and below work is made when its turn comes: what waits for it would take more memory than what it reads.
+            for (text, image) in left.by_ref().take(CONCURRENCY.saturating_sub(running.len())) {
+                running.push(async move { (text, self.judge_one(image, context).await) });
+            }
+            let Some((text, one)) = running.next().await else { break };
+            judged.insert(text, one);
         }
-        let mut judged: BTreeMap<&str, Judged> =
-            futures::stream::iter(work).buffer_unordered(CONCURRENCY).collect().await;
         // Which image was being read when the request passed its bound is chance, so that none has a verdict of its own.
         if context.budget.is_exceeded() {
             let too_large = problem(&context.budget.error());
@@ -232,12 +241,13 @@ impl<S: ImageSource> Judge<S> {
         };
         let mut problems: Vec<Problem> = discovery.problems.iter().map(|found| problem(&found.error)).collect();
         let material = Arc::new(Material::new(policies, context.snapshot));
-        let examine = |candidate| self.examine(candidate, image, &material, context);
-        let mut work = Vec::with_capacity(discovery.candidates.len());
-        work.extend(discovery.candidates.into_iter().map(examine));
-        let mut examined = futures::stream::iter(work).buffered(CANDIDATES_AT_ONCE);
+        let (mut left, mut running) = (discovery.candidates.into_iter(), FuturesOrdered::new());
         let mut gathered = Gathered::default();
-        while let Some(examined) = examined.next().await {
+        loop {
+            for candidate in left.by_ref().take(CANDIDATES_AT_ONCE.saturating_sub(running.len())) {
+                running.push_back(self.examine(candidate, image, &material, context));
+            }
+            let Some(examined) = running.next().await else { break };
             match examined {
                 Ok(Examined::Verified(further)) => gathered.extend(further),
                 Ok(Examined::Missing(problem)) => problems.push(problem),
@@ -315,14 +325,18 @@ impl<S: ImageSource> Judge<S> {
             Ok(None) => return own,
             Err(problem) => return stopped(policies, &problem),
         };
-        let runnable = found.iter().filter(|child| !child.is_index() && !child.is_attestation_manifest());
-        let mut work = Vec::new();
-        for child in runnable {
-            work.push(
-                async move { (child.image.digest().clone(), self.evaluate(&child.image, policies, context).await) },
-            );
+        let mut left = found.iter().filter(|child| !child.is_index() && !child.is_attestation_manifest());
+        let mut running = FuturesOrdered::new();
+        let mut by_child: Vec<(Digest, Vec<Verdict>)> = Vec::new();
+        loop {
+            for child in left.by_ref().take(CONCURRENCY.saturating_sub(running.len())) {
+                running.push_back(async move {
+                    (child.image.digest().clone(), self.evaluate(&child.image, policies, context).await)
+                });
+            }
+            let Some(judged) = running.next().await else { break };
+            by_child.push(judged);
         }
-        let by_child: Vec<(Digest, Vec<Verdict>)> = futures::stream::iter(work).buffered(CONCURRENCY).collect().await;
         let through = |(position, own): (usize, Verdict)| {
             // `evaluate` answers for every policy; were an answer missing, the children would not speak at all.
             let of_child = |(digest, verdicts): &(Digest, Vec<Verdict>)| {
@@ -465,6 +479,14 @@ async fn within<T, E: Into<Stopped>>(
     reference: &ImageReference,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Problem> {
+    let late = || {
+        let message = format!("out of time while {doing} {reference}");
+        Problem { code: "Deadline", message, undecided: true }
+    };
+    // A timeout polls its work once even if time is up: of hundreds of images, each would still ask its registry.
+    if Instant::now() >= deadline {
+        return Err(late());
+    }
     match tokio::time::timeout_at(deadline, work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(match error.into() {
@@ -473,9 +495,6 @@ async fn within<T, E: Into<Stopped>>(
                 Problem { code: "Internal", message: error.to_string(), undecided: true }
             }
         }),
-        Err(_) => {
-            let message = format!("out of time while {doing} {reference}");
-            Err(Problem { code: "Deadline", message, undecided: true })
-        }
+        Err(_) => Err(late()),
     }
 }

@@ -11,7 +11,7 @@ pub(super) const LISTING_BYTES: u64 = 1 << 20;
 /// Entries in a referrers listing, over all its pages, and in a layout's `index.json`.
 pub(super) const LISTING_ENTRIES: usize = 1_000;
 /// Bytes in a referrers listing, over all its pages.
-pub(super) const REFERRERS_BYTES: u64 = 4 << 20;
+pub(super) const REFERRERS_BYTES: u64 = 2 << 20;
 /// Pages of one referrers listing.
 pub(super) const LISTING_PAGES: usize = 10;
 /// Bytes in the answer of a token service.
@@ -40,7 +40,7 @@ pub struct Limits {
     pub listing_bytes: u64,
     /// Entries in that index.
     pub listing_entries: usize,
-    /// Bytes in a manifest that lists signatures.
+    /// Bytes in a manifest that lists signatures; genuine ones keep some 17 KiB of annotations for each.
     pub manifest_bytes: u64,
     /// Bytes in a simple signing payload.
     pub simple_signing_bytes: u64,
@@ -56,7 +56,7 @@ impl Default for Limits {
             candidates: 64,
             listing_bytes: LISTING_BYTES,
             listing_entries: LISTING_ENTRIES,
-            manifest_bytes: MANIFEST_BYTES,
+            manifest_bytes: 2 << 20,
             simple_signing_bytes: 64 << 10,
             total_bytes: 64 << 20,
         }
