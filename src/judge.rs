@@ -3,41 +3,35 @@
 //! Used by the webhook and by the command line alike. It decides nothing: `decision` does, over what is returned here. Every way
 //! out of this file is a verdict or a refusal; no error is dropped.
 
+mod verification;
+
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt as _;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::decision::{Finding, ImageVerdicts, Refused};
-use crate::evidence::Discovered;
 use crate::image::{Digest, ImageReference, ResolvedImage};
 use crate::policy::{
     ErrorReason, FailReason, Outcome, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate, refused,
     through_children, undecided, unparsable,
 };
 use crate::registry::{
-    CandidateLayer, Held, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
+    CandidateLayer, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
     resolve,
 };
-use crate::trust::{PublicKey, TrustMaterial};
-use crate::verify::{Gathered, gather};
+use crate::verify::Gathered;
 use crate::workload::ContainerImage;
+use verification::{Material, Threads, VerificationEnded};
 
 /// Images of one object that are judged at the same time.
 const CONCURRENCY: usize = 8;
 /// Candidates of one image that are fetched and verified at the same time; each is dropped before the next is fetched.
 const CANDIDATES_AT_ONCE: usize = 4;
-
-/// Threads that verify at a time, however many processors there are: what is parsed from a candidate takes several times its bytes,
-/// and the memory budget counts these alone.
-const MOST_THREADS: usize = 8;
 
 /// What an object asks for.
 #[derive(Debug)]
@@ -56,8 +50,7 @@ pub struct Judge<S> {
     source: S,
     limits: Limits,
     memory: MemoryBudget,
-    /// As many threads verify as there are processors, and no more than [`MOST_THREADS`].
-    threads: Arc<Semaphore>,
+    threads: Threads,
 }
 
 /// What is the same for all images of a request.
@@ -100,8 +93,7 @@ impl Judged {
 impl<S: ImageSource> Judge<S> {
     /// A judge over this source, with the default memory.
     pub fn new(source: S, limits: Limits) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
-        Self { source, limits, memory: MemoryBudget::default(), threads: Arc::new(Semaphore::new(threads)) }
+        Self { source, limits, memory: MemoryBudget::default(), threads: Threads::default() }
     }
 
     /// With this much memory for all requests together.
@@ -275,32 +267,8 @@ impl<S: ImageSource> Judge<S> {
             Err(found) if found.error.ends_the_search() => return Err(problem(&found.error)),
             Err(found) => return Ok(Examined::Missing(problem(&found.error))),
         };
-        let work = self.verify(candidate, source.into_held(), image.clone(), Arc::clone(material));
+        let work = self.threads.verify(candidate, source.into_held(), image.clone(), Arc::clone(material));
         within(context.deadline, "verifying signatures of", image.reference(), work).await.map(Examined::Verified)
-    }
-
-    /// Verifies off the async threads: a candidate costs a millisecond of arithmetic under each root and key. The thread keeps what
-    /// the candidate holds of the memory, even if nobody waits any more.
-    async fn verify(
-        &self,
-        candidate: Discovered,
-        held: Held,
-        image: ResolvedImage,
-        material: Arc<Material>,
-    ) -> Result<Gathered, Stopped> {
-        let failed = |error: &dyn std::error::Error| Stopped::Verification(error.to_string());
-        let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|error| failed(&error))?;
-        // A thread cannot be ended from outside: it looks whether anybody still waits for it.
-        let waiting = Waiting::default();
-        let abandoned = Arc::clone(&waiting.abandoned);
-        let work = move || {
-            let is_abandoned = || abandoned.load(Ordering::Relaxed);
-            let gathered = gather(&[candidate], &image, &material.roots, &material.keys, &is_abandoned);
-            drop((held, thread));
-            gathered
-        };
-        let gathered = tokio::task::spawn_blocking(work).await.map_err(|error| failed(&error))?;
-        gathered.map_err(|cancelled| failed(&cancelled))
     }
 
     /// The verdicts of policies that an image's own evidence leaves unsatisfied: where it is an index, by its children.
@@ -357,42 +325,6 @@ enum Examined {
     Verified(Gathered),
     /// It could not be had.
     Missing(Problem),
-}
-
-/// Everything that an image's candidates are verified under: the roots and keys of the policies that select it.
-struct Material {
-    roots: Vec<TrustMaterial>,
-    keys: Vec<PublicKey>,
-}
-
-impl Material {
-    fn new(policies: &[Arc<Policy>], snapshot: &Snapshot) -> Self {
-        let mut roots: BTreeMap<&str, TrustMaterial> = BTreeMap::new();
-        let mut keys: BTreeMap<String, PublicKey> = BTreeMap::new();
-        for policy in policies {
-            for name in policy.trust_roots() {
-                if let Some(root) = snapshot.roots().find(name) {
-                    roots.insert(name, root.clone());
-                }
-            }
-            for key in policy.keys() {
-                keys.insert(key.fingerprint().to_string(), key.clone());
-            }
-        }
-        Self { roots: roots.into_values().collect(), keys: keys.into_values().collect() }
-    }
-}
-
-/// Somebody who waits for a thread that verifies; dropped when time is up or the caller has gone.
-#[derive(Default)]
-struct Waiting {
-    abandoned: Arc<AtomicBool>,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.abandoned.store(true, Ordering::Relaxed);
-    }
 }
 
 /// The verdicts that need no evidence: of policies that do not parse, and of those whose namespaces cannot be told.
@@ -464,8 +396,8 @@ enum Stopped {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The thread that verified.
-    #[error("verification ended early: {0}")]
-    Verification(String),
+    #[error(transparent)]
+    Verification(#[from] VerificationEnded),
 }
 
 fn problem(error: &RegistryError) -> Problem {

@@ -418,6 +418,20 @@ fn a_closed_pipe_is_no_error() {
 }
 
 #[test]
+fn bounds_that_cannot_hold_are_usage_errors() {
+    let serve = ["serve", "--tls-cert", "missing", "--tls-key", "missing", "--kubeconfig", "missing"];
+    for (flag, value) in
+        [("--memory-budget", "191"), ("--memory-budget", "many"), ("--concurrency", "0"), ("--timeout", "0")]
+    {
+        let found = countersign(&[&serve[..], &[flag, value]].concat(), "");
+        assert_eq!(found.code, 2, "{flag} {value}: {}", found.err);
+        assert!(found.err.contains(flag), "{flag} {value}: {}", found.err);
+    }
+    let found = countersign(&[&serve[..], &["--memory-budget", "192"]].concat(), "");
+    assert!(!found.err.contains("--memory-budget"), "{}", found.err);
+}
+
+#[test]
 fn a_log_filter_that_is_none_is_a_usage_error() {
     let serve = |filter: &str| {
         countersign(
