@@ -3,7 +3,8 @@
 //! Two bounds. A *request* may read so many bytes over all its images, children, listings, signatures: past that everything
 //! it asks for is refused, whatever came first. All requests *together* hold at most what `--memory-budget` says; one that finds no
 //! room waits, until its deadline. Bytes are counted as they come from an [`ImageSource`], whatever stands behind it, cache or
-//! network: by the cap before, by their length once they are here. What is parsed from them is not counted, nor are errors' bytes.
+//! network: by the cap before, by their length once they are here. What is parsed from them is bounded by
+//! their length and by counts of its own, and not counted here.
 //!
 //! # Why nobody waits for ever
 //!

@@ -20,6 +20,8 @@ pub(super) const TOKEN_BYTES: u64 = 64 << 10;
 pub(super) const CONCURRENCY: usize = 8;
 /// Descendants of one index.
 pub(super) const CHILDREN: usize = 64;
+/// Annotations of one descriptor: genuine ones have some ten, and each takes many times its bytes once it is parsed.
+pub(super) const ANNOTATIONS: usize = 128;
 /// Levels of indexes below one another, the outermost included.
 pub(super) const INDEX_DEPTH: usize = 2;
 /// Redirects that one request may take.
