@@ -19,7 +19,7 @@ use std::time::Duration;
 use countersign::admission::NamespaceLookup;
 use countersign::judge::Judge;
 use countersign::policy::{Policy, Snapshot, Unmatched};
-use countersign::registry::Limits;
+use countersign::registry::{Limits, RegistryOptions};
 use countersign::server::{Bounds, ServerSettings, Snapshots, Sockets, serve};
 use countersign::trust::TrustRoots;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -127,7 +127,9 @@ async fn with_server<F: Future<Output = ()>>(given: Given, test: impl FnOnce(Ser
         silent,
         end: Arc::clone(&end),
     };
-    let judge = Judge::new(support::client(support::options(&[host])), Limits::default());
+    // Whoever hangs does so until the test says otherwise.
+    let options = RegistryOptions { request_timeout: Duration::from_mins(1), ..support::options(&[host]) };
+    let judge = Judge::new(support::client(options), Limits::default());
     let now = || "2026-01-01T00:00:00Z".parse().unwrap();
     let told_to_end = async move { end.notified().await };
     let serve = serve(settings, Sockets { webhook, probes }, judge, cluster, now, told_to_end);
@@ -340,23 +342,33 @@ async fn a_client_that_goes_away_leaves_its_slot() {
 
 #[tokio::test]
 async fn a_client_that_is_slow_is_closed() {
-    let short = Duration::from_millis(200);
-    let bounds = Bounds { head: short, body: short, handshake: short, ..Bounds::default() };
+    let bounds = Bounds {
+        handshake: Duration::from_secs(3),
+        head: Duration::from_secs(1),
+        body: Duration::from_millis(200),
+        ..Bounds::default()
+    };
     with_server(Given { bounds, ..Given::default() }, async |server| {
-        // Not even a handshake.
-        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
-        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
-        for protocol in [&b"http/1.1"[..], b"h2"] {
+        let no_handshake = async {
+            let mut stream = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+            assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        };
+        let nothing = async |protocol: &[u8]| {
             let mut stream = server.connect(protocol).await.unwrap();
-            assert!(!rest(&mut stream).await.contains("200 OK"), "nothing was said");
-        }
-        let mut stream = server.connect(b"http/1.1").await.unwrap();
-        stream.write_all(&head(10).as_bytes()[..30]).await.unwrap();
-        assert!(!rest(&mut stream).await.contains("200 OK"), "half a head");
-        let mut stream = server.connect(b"http/1.1").await.unwrap();
-        stream.write_all(format!("{}{{", head(10)).as_bytes()).await.unwrap();
-        let answer = rest(&mut stream).await;
-        assert!(answer.starts_with("HTTP/1.1 408"), "half a body: {answer}");
+            assert!(!rest(&mut stream).await.contains("200 OK"));
+        };
+        let half_a_head = async {
+            let mut stream = server.connect(b"http/1.1").await.unwrap();
+            stream.write_all(&head(10).as_bytes()[..30]).await.unwrap();
+            assert!(!rest(&mut stream).await.contains("200 OK"));
+        };
+        let half_a_body = async {
+            let mut stream = server.connect(b"http/1.1").await.unwrap();
+            stream.write_all(format!("{}{{", head(10)).as_bytes()).await.unwrap();
+            let answer = rest(&mut stream).await;
+            assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        };
+        tokio::join!(no_handshake, nothing(b"http/1.1"), nothing(b"h2"), half_a_head, half_a_body);
     })
     .await;
 }
@@ -392,7 +404,7 @@ async fn an_old_connection_is_asked_to_end() {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     const GOAWAY: u8 = 7;
-    let bounds = Bounds { age: Duration::from_millis(300), ..Bounds::default() };
+    let bounds = Bounds { age: Duration::from_secs(1), ..Bounds::default() };
     with_server(Given { bounds, ..Given::default() }, async |server| {
         let mut stream = server.connect(b"h2").await.unwrap();
         stream.write_all(PREFACE).await.unwrap();
@@ -411,7 +423,7 @@ async fn an_old_connection_is_asked_to_end() {
         stream.write_all(format!("{}{body}", head(body.len())).as_bytes()).await.unwrap();
         assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200"));
         // Whoever is judged at that age is answered all the same.
-        let (_registry, hanging) = server.hang("n", "?timeout=1s").await;
+        let (_registry, hanging) = server.hang("n", "?timeout=2s").await;
         assert_eq!(hanging.await.status().as_u16(), 200);
     })
     .await;
@@ -420,7 +432,7 @@ async fn an_old_connection_is_asked_to_end() {
 #[tokio::test]
 async fn the_end_waits_for_reviews_that_are_judged_and_for_nobody_else() {
     with_server(Given::default(), async |server| {
-        let (_registry, hanging) = server.hang("n", "?timeout=4s").await;
+        let (mut registry, hanging) = server.hang("n", "").await;
         let mut idle = server.connect(b"http/1.1").await.unwrap();
         let mut half_a_head = server.connect(b"http/1.1").await.unwrap();
         half_a_head.write_all(&head(10).as_bytes()[..30]).await.unwrap();
@@ -443,9 +455,10 @@ async fn the_end_waits_for_reviews_that_are_judged_and_for_nobody_else() {
             answer = &mut hanging => unreachable!("{answer:?}"),
             () = others => {}
         }
+        registry.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         let answer: Value = serde_json::from_slice(&hanging.await.bytes().await.unwrap()).unwrap();
         assert_eq!(answer["response"]["allowed"], json!(false), "{answer}");
-        assert!(answer["response"]["status"]["message"].as_str().unwrap().contains("[Deadline]"), "{answer}");
+        assert!(answer["response"]["status"]["message"].as_str().unwrap().contains("[ImageNotFound]"), "{answer}");
     })
     .await;
 }

@@ -145,3 +145,32 @@ fn timestamp(time: Time) -> Timestamp {
     let seconds = i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
     Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_believed_from_its_first_second_to_its_last() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        parameters.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(2026, 3, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let chain = parameters.self_signed(&key).unwrap().pem().into_bytes();
+        let files = Files { chain, key: key.serialize_pem().into_bytes() };
+        let certificate = Certificate::parse(Path::new("tls.crt"), Path::new("tls.key"), files).unwrap();
+        for (now, expected) in [
+            ("2025-12-31T23:59:59Z", Err("not valid before 2026-01-01T00:00:00Z")),
+            ("2026-01-01T00:00:00Z", Ok(())),
+            ("2026-03-01T00:00:00Z", Ok(())),
+            ("2026-03-01T00:00:01Z", Err("expired at 2026-03-01T00:00:00Z")),
+        ] {
+            match (certificate.check(now.parse().unwrap()), expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(found), Err(part)) => assert!(found.contains(part), "{now}: {found}"),
+                (found, _) => panic!("{now}: {found:?}"),
+            }
+        }
+    }
+}
