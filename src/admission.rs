@@ -62,7 +62,7 @@ pub struct Decided {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Review {
+struct Envelope {
     api_version: String,
     kind: String,
     request: Option<AdmissionRequest>,
@@ -94,6 +94,10 @@ struct GroupVersionKind {
     kind: String,
 }
 
+/// A review that was decoded and not answered yet. Built only by [`decode`].
+#[derive(Debug)]
+pub struct Review(AdmissionRequest);
+
 /// Answers a review that arrived as bytes.
 pub async fn answer<S: ImageSource>(
     judge: &Judge<S>,
@@ -103,17 +107,47 @@ pub async fn answer<S: ImageSource>(
     now: Timestamp,
     deadline: Instant,
 ) -> Answered {
-    let request = match decode(body) {
-        Ok(request) => request,
-        Err((uid, reason)) => return Answered { response: deny_undecodable(&uid, &reason), decided: None },
-    };
-    let decision = decide(judge, snapshot, namespaces, &request, now, deadline).await;
-    let dry_run = request.dry_run.unwrap_or(false);
-    let response = decision.respond(&request.uid, dry_run);
-    let metadata = |field: &str| request.object.pointer(&format!("/metadata/{field}")).and_then(Value::as_str);
-    let name = metadata("name").or_else(|| metadata("generateName")).unwrap_or_default().to_owned();
-    let AdmissionRequest { uid, kind, namespace, .. } = request;
-    Answered { response, decided: Some(Decided { decision, uid, kind: kind.kind, namespace, name, dry_run }) }
+    match decode(body) {
+        Ok(review) => review.answer(judge, snapshot, namespaces, now, deadline).await,
+        Err(denied) => *denied,
+    }
+}
+
+/// Decodes a review.
+///
+/// # Errors
+/// The denial of what is no review.
+pub fn decode(body: &[u8]) -> Result<Review, Box<Answered>> {
+    read(body).map(Review).map_err(|(uid, reason)| {
+        let response = deny_undecodable(&uid, &reason);
+        Box::new(Answered { response, decided: None })
+    })
+}
+
+impl Review {
+    /// The namespace that the request is for, on the API server's word.
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    /// Has the review judged, and answers it.
+    pub async fn answer<S: ImageSource>(
+        self,
+        judge: &Judge<S>,
+        snapshot: &Snapshot,
+        namespaces: &impl NamespaceLookup,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Answered {
+        let Self(request) = self;
+        let decision = decide(judge, snapshot, namespaces, &request, now, deadline).await;
+        let dry_run = request.dry_run.unwrap_or(false);
+        let response = decision.respond(&request.uid, dry_run);
+        let metadata = |field: &str| request.object.pointer(&format!("/metadata/{field}")).and_then(Value::as_str);
+        let name = metadata("name").or_else(|| metadata("generateName")).unwrap_or_default().to_owned();
+        let AdmissionRequest { uid, kind, namespace, .. } = request;
+        Answered { response, decided: Some(Decided { decision, uid, kind: kind.kind, namespace, name, dry_run }) }
+    }
 }
 
 /// Whether a JSON document is an AdmissionReview.
@@ -122,11 +156,11 @@ pub fn is_review(document: &Value) -> bool {
 }
 
 /// The request in a body, or the uid as far as it can be read and the reason.
-fn decode(body: &[u8]) -> Result<AdmissionRequest, (String, String)> {
+fn read(body: &[u8]) -> Result<AdmissionRequest, (String, String)> {
     let document: Value = serde_json::from_slice(body).map_err(|error| (String::new(), error.to_string()))?;
     let uid = document.pointer("/request/uid").and_then(Value::as_str).unwrap_or_default().to_owned();
     let failed = |reason: String| (uid.clone(), reason);
-    let review: Review = serde_json::from_value(document).map_err(|error| failed(error.to_string()))?;
+    let review: Envelope = serde_json::from_value(document).map_err(|error| failed(error.to_string()))?;
     if review.kind != "AdmissionReview" || review.api_version != "admission.k8s.io/v1" {
         return Err(failed(format!(
             "{} {} is no AdmissionReview of admission.k8s.io/v1",
@@ -172,6 +206,12 @@ fn extract(request: &AdmissionRequest) -> Result<(Judged, bool), Problem> {
             format!("{kind} {group}/{version} is no kind whose images are known; the webhook's rules send too much");
         refuse("UnknownKind", message)
     })?;
+    // The API server converts what it is asked to match; a request in another version was matched by rules that nobody meant.
+    let group_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
+    if group_version != workload.api_version() {
+        let message = format!("the request is for {kind} of {group_version}, and {} is read", workload.api_version());
+        return Err(refuse("ObjectKindMismatch", message));
+    }
     let error = |error: WorkloadError| refuse(error.code(), error.to_string());
     let operation = Operation::parse(&request.operation).map_err(error)?;
     let old = Some(&request.old_object).filter(|old| !old.is_null());

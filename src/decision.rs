@@ -52,11 +52,6 @@ pub enum Finding {
 pub enum Refused {
     /// A revocation strikes it out.
     Revoked(Revoked),
-    /// The reference is none that a kubelet would pull as it stands.
-    InvalidReference {
-        /// What is wrong with it.
-        reason: String,
-    },
     /// It could not be told whether a revocation strikes it out, or it was not judged at all.
     NotJudged(Problem),
 }
@@ -130,7 +125,7 @@ impl Decision {
         match &image.finding {
             Finding::Unmatched => unmatched,
             Finding::Refused(Refused::NotJudged(problem)) => problem_effect(problem),
-            Finding::Refused(Refused::Revoked(_) | Refused::InvalidReference { .. }) => Effect::Deny,
+            Finding::Refused(Refused::Revoked(_)) => Effect::Deny,
             Finding::Judged(verdicts) => {
                 let judged = verdicts.iter().map(verdict_effect).max().unwrap_or(Effect::Deny);
                 if image.is_matched() { judged } else { judged.max(unmatched) }

@@ -3,11 +3,14 @@
 //! Used by the webhook and by the command line alike. It decides nothing: `decision` does, over what is returned here. Every way
 //! out of this file is a verdict or a refusal; no error is dropped.
 
+mod verification;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use futures::stream::{FuturesOrdered, FuturesUnordered};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -17,12 +20,18 @@ use crate::policy::{
     ErrorReason, FailReason, Outcome, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate, refused,
     through_children, undecided, unparsable,
 };
-use crate::registry::{Discovery, ImageSource, Limits, RegistryError, children, discover, resolve};
-use crate::verify::{Anchor, AnchorId, Gathered, gather};
+use crate::registry::{
+    CandidateLayer, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
+    resolve,
+};
+use crate::verify::Gathered;
 use crate::workload::ContainerImage;
+use verification::{Material, Threads, VerificationEnded};
 
 /// Images of one object that are judged at the same time.
 const CONCURRENCY: usize = 8;
+/// Candidates of one image that are fetched and verified at the same time; each is dropped before the next is fetched.
+const CANDIDATES_AT_ONCE: usize = 4;
 
 /// What an object asks for.
 #[derive(Debug)]
@@ -40,6 +49,8 @@ pub struct Request {
 pub struct Judge<S> {
     source: S,
     limits: Limits,
+    memory: MemoryBudget,
+    threads: Threads,
 }
 
 /// What is the same for all images of a request.
@@ -49,6 +60,7 @@ struct Context<'a> {
     runs: bool,
     now: Timestamp,
     deadline: Instant,
+    budget: Arc<RequestBudget>,
 }
 
 /// An image's verdicts without its field: references that occur twice are judged once.
@@ -56,18 +68,39 @@ struct Context<'a> {
 struct Judged {
     digest: Option<Digest>,
     finding: Finding,
+    /// What was selected to judge it, where something was.
+    selected: Selected,
 }
 
 impl Judged {
+    fn new(digest: Option<Digest>, finding: Finding) -> Self {
+        Self { digest, finding, selected: Selected::default() }
+    }
+
     fn refused(refused: Refused) -> Self {
-        Self { digest: None, finding: Finding::Refused(refused) }
+        Self::new(None, Finding::Refused(refused))
+    }
+
+    /// Puts a problem in the place of the verdicts, if there are any.
+    fn stop(&mut self, context: &Context<'_>, problem: &Problem) {
+        if let Finding::Judged(verdicts) = &mut self.finding {
+            *verdicts = without_evidence(&self.selected, context);
+            verdicts.extend(stopped(&self.selected.policies, problem));
+        }
     }
 }
 
 impl<S: ImageSource> Judge<S> {
-    /// A judge over this source.
+    /// A judge over this source, with the default memory.
     pub fn new(source: S, limits: Limits) -> Self {
-        Self { source, limits }
+        Self { source, limits, memory: MemoryBudget::default(), threads: Threads::default() }
+    }
+
+    /// With this much memory for all requests together.
+    #[must_use]
+    pub fn with_memory(mut self, memory: MemoryBudget) -> Self {
+        self.memory = memory;
+        self
     }
 
     /// Judges every image of a request by one snapshot. What is not done at the deadline is refused, and says what was slow.
@@ -78,18 +111,31 @@ impl<S: ImageSource> Judge<S> {
         now: Timestamp,
         deadline: Instant,
     ) -> Vec<ImageVerdicts> {
-        let context = &Context { snapshot, scope: &request.scope, runs: request.runs, now, deadline };
+        let budget = self.memory.request(deadline);
+        let context = &Context { snapshot, scope: &request.scope, runs: request.runs, now, deadline, budget };
         let mut distinct: BTreeMap<&str, &ContainerImage> = BTreeMap::new();
         for image in &request.images {
             distinct.entry(image.text()).or_insert(image);
         }
-        let mut work = Vec::with_capacity(distinct.len());
-        for (text, image) in distinct {
-            work.push(async move { (text, self.judge_one(image, context).await) });
+        let mut judged: BTreeMap<&str, Judged> = BTreeMap::new();
+        let (mut left, mut running) = (distinct.into_iter(), FuturesUnordered::new());
+        loop {
+            // Here and below work is made when its turn comes: what waits for it would take more memory than what it reads.
+            for (text, image) in left.by_ref().take(CONCURRENCY.saturating_sub(running.len())) {
+                running.push(async move { (text, self.judge_one(image, context).await) });
+            }
+            let Some((text, one)) = running.next().await else { break };
+            judged.insert(text, one);
         }
-        let judged: BTreeMap<&str, Judged> = futures::stream::iter(work).buffer_unordered(CONCURRENCY).collect().await;
+        // Which image was being read when the request passed its bound is chance, so that none has a verdict of its own.
+        if context.budget.is_exceeded() {
+            let too_large = problem(&context.budget.error());
+            for judged in judged.values_mut() {
+                judged.stop(context, &too_large);
+            }
+        }
         let verdicts = |image: &ContainerImage| {
-            let Judged { digest, finding } = judged.get(image.text()).cloned().unwrap_or_else(|| {
+            let Judged { digest, finding, .. } = judged.get(image.text()).cloned().unwrap_or_else(|| {
                 let message = "the image was not judged".to_owned();
                 Judged::refused(Refused::NotJudged(Problem { code: "Internal", message, undecided: true }))
             });
@@ -101,7 +147,7 @@ impl<S: ImageSource> Judge<S> {
     async fn judge_one(&self, image: &ContainerImage, context: &Context<'_>) -> Judged {
         let reference = match image.reference() {
             Ok(reference) => reference,
-            Err(error) => return Judged::refused(Refused::InvalidReference { reason: error.to_string() }),
+            Err(error) => return nameless(&error.to_string(), context),
         };
         let revocations = context.snapshot.revocations();
         // A digest is judged before any network.
@@ -110,32 +156,35 @@ impl<S: ImageSource> Judge<S> {
         }
         let possible = context.snapshot.select(reference.repository(), reference.digest(), context.scope);
         if possible.is_empty() {
-            return Judged { digest: reference.digest().cloned(), finding: Finding::Unmatched };
+            return Judged::new(reference.digest().cloned(), Finding::Unmatched);
         }
         // The one resolution of this request: only its digest goes on.
-        let resolved = match within(context.deadline, "resolving", reference, resolve(&self.source, reference)).await {
+        let source = Metered::new(&self.source, &context.budget);
+        let resolved = match within(context.deadline, "resolving", reference, resolve(&source, reference)).await {
             Ok(resolved) => resolved,
-            Err(problem) => return unresolved(&possible, context, &problem),
+            Err(problem) => return unresolved(possible, context, &problem),
         };
         let digest = Some(resolved.digest().clone());
         if let Some(revoked) = revocations.artifact(resolved.digest()) {
-            return Judged { digest, finding: Finding::Refused(Refused::Revoked(revoked)) };
+            return Judged::new(digest, Finding::Refused(Refused::Revoked(revoked)));
         }
         if revocations.names_artifacts()
             && let Some(refused) = self.revoked_below(&resolved, context).await
         {
-            return Judged { digest, finding: Finding::Refused(refused) };
+            return Judged::new(digest, Finding::Refused(refused));
         }
         let selected = context.snapshot.select(reference.repository(), Some(resolved.digest()), context.scope);
         if selected.is_empty() {
-            return Judged { digest, finding: Finding::Unmatched };
+            return Judged::new(digest, Finding::Unmatched);
         }
-        Judged { digest, finding: Finding::Judged(self.verdicts(&resolved, &selected, context).await) }
+        let finding = Finding::Judged(self.verdicts(&resolved, &selected, context).await);
+        Judged { digest, finding, selected }
     }
 
     /// Whether something below an index is struck out. What cannot be fetched might be.
     async fn revoked_below(&self, image: &ResolvedImage, context: &Context<'_>) -> Option<Refused> {
-        let work = children(&self.source, image);
+        let source = Metered::new(&self.source, &context.budget);
+        let work = children(&source, image);
         match within(context.deadline, "fetching the children of", image.reference(), work).await {
             Ok(found) => {
                 let revocations = context.snapshot.revocations();
@@ -176,20 +225,50 @@ impl<S: ImageSource> Judge<S> {
         if policies.is_empty() {
             return Vec::new();
         }
-        let work = discover(&self.source, image, &self.limits);
+        let source = Metered::new(&self.source, &context.budget);
+        let work = discover(&source, image, &self.limits);
         let discovery = match within(context.deadline, "looking for signatures of", image.reference(), work).await {
             Ok(discovery) => discovery,
             Err(problem) => return stopped(policies, &problem),
         };
-        let problems: Vec<Problem> = discovery.problems.iter().map(|found| problem(&found.error)).collect();
-        let work = verify(discovery, image.clone(), policies, context.snapshot);
-        let gathered = match within(context.deadline, "verifying signatures of", image.reference(), work).await {
-            Ok(gathered) => gathered,
-            Err(problem) => return stopped(policies, &problem),
-        };
+        let mut problems: Vec<Problem> = discovery.problems.iter().map(|found| problem(&found.error)).collect();
+        let material = Arc::new(Material::new(policies, context.snapshot));
+        let (mut left, mut running) = (discovery.candidates.into_iter(), FuturesOrdered::new());
+        let mut gathered = Gathered::default();
+        loop {
+            for candidate in left.by_ref().take(CANDIDATES_AT_ONCE.saturating_sub(running.len())) {
+                running.push_back(self.examine(candidate, image, &material, context));
+            }
+            let Some(examined) = running.next().await else { break };
+            match examined {
+                Ok(Examined::Verified(further)) => gathered.extend(further),
+                Ok(Examined::Missing(problem)) => problems.push(problem),
+                Err(problem) => return stopped(policies, &problem),
+            }
+        }
         let (roots, revocations) = (context.snapshot.roots(), context.snapshot.revocations());
         let verdict = |policy: &Arc<Policy>| evaluate(policy, &gathered, &problems, roots, revocations, context.now);
         policies.iter().map(verdict).collect()
+    }
+
+    /// Fetches and verifies one candidate. An error stops the judgement of the image.
+    async fn examine(
+        &self,
+        candidate: CandidateLayer,
+        image: &ResolvedImage,
+        material: &Arc<Material>,
+        context: &Context<'_>,
+    ) -> Result<Examined, Problem> {
+        let source = Metered::new(&self.source, &context.budget);
+        let work = async { Ok::<_, RegistryError>(candidate.fetch(&source, image.repository()).await) };
+        let fetched = within(context.deadline, "fetching signatures of", image.reference(), work).await?;
+        let candidate = match fetched {
+            Ok(candidate) => candidate,
+            Err(found) if found.error.ends_the_search() => return Err(problem(&found.error)),
+            Err(found) => return Ok(Examined::Missing(problem(&found.error))),
+        };
+        let work = self.threads.verify(candidate, source.into_held(), image.clone(), Arc::clone(material));
+        within(context.deadline, "verifying signatures of", image.reference(), work).await.map(Examined::Verified)
     }
 
     /// The verdicts of policies that an image's own evidence leaves unsatisfied: where it is an index, by its children.
@@ -200,8 +279,9 @@ impl<S: ImageSource> Judge<S> {
         own: Vec<Verdict>,
         context: &Context<'_>,
     ) -> Vec<Verdict> {
+        let source = Metered::new(&self.source, &context.budget);
         let work = async {
-            match children(&self.source, image).await {
+            match children(&source, image).await {
                 Ok(found) => Ok(Some(found)),
                 // What is missing, broken or too much cannot help: the verdict on the index stands, with its reasons.
                 Err(error) if matches!(error, RegistryError::NotFound { .. }) || !error.is_undecided() => Ok(None),
@@ -213,14 +293,18 @@ impl<S: ImageSource> Judge<S> {
             Ok(None) => return own,
             Err(problem) => return stopped(policies, &problem),
         };
-        let runnable = found.iter().filter(|child| !child.is_index() && !child.is_attestation_manifest());
-        let mut work = Vec::new();
-        for child in runnable {
-            work.push(
-                async move { (child.image.digest().clone(), self.evaluate(&child.image, policies, context).await) },
-            );
+        let mut left = found.iter().filter(|child| !child.is_index() && !child.is_attestation_manifest());
+        let mut running = FuturesOrdered::new();
+        let mut by_child: Vec<(Digest, Vec<Verdict>)> = Vec::new();
+        loop {
+            for child in left.by_ref().take(CONCURRENCY.saturating_sub(running.len())) {
+                running.push_back(async move {
+                    (child.image.digest().clone(), self.evaluate(&child.image, policies, context).await)
+                });
+            }
+            let Some(judged) = running.next().await else { break };
+            by_child.push(judged);
         }
-        let by_child: Vec<(Digest, Vec<Verdict>)> = futures::stream::iter(work).buffered(CONCURRENCY).collect().await;
         let through = |(position, own): (usize, Verdict)| {
             // `evaluate` answers for every policy; were an answer missing, the children would not speak at all.
             let of_child = |(digest, verdicts): &(Digest, Vec<Verdict>)| {
@@ -235,20 +319,12 @@ impl<S: ImageSource> Judge<S> {
     }
 }
 
-/// Verifies off the async threads: a candidate costs a millisecond of arithmetic.
-async fn verify(
-    discovery: Discovery,
-    image: ResolvedImage,
-    policies: &[Arc<Policy>],
-    snapshot: &Snapshot,
-) -> Result<Gathered, Stopped> {
-    let mut anchors: BTreeMap<AnchorId, Anchor> = BTreeMap::new();
-    for anchor in policies.iter().flat_map(|policy| policy.anchors(snapshot.roots())) {
-        anchors.insert(anchor.id(), anchor);
-    }
-    let anchors: Vec<Anchor> = anchors.into_values().collect();
-    let work = move || gather(&discovery.candidates, &image, &anchors);
-    tokio::task::spawn_blocking(work).await.map_err(|error| Stopped::Verification(error.to_string()))
+/// What became of one candidate.
+enum Examined {
+    /// It was looked at under every root and key.
+    Verified(Gathered),
+    /// It could not be had.
+    Missing(Problem),
 }
 
 /// The verdicts that need no evidence: of policies that do not parse, and of those whose namespaces cannot be told.
@@ -262,11 +338,28 @@ fn without_evidence(selected: &Selected, context: &Context<'_>) -> Vec<Verdict> 
     selected.invalid.iter().map(|policy| unparsable(policy)).chain(unknown).collect()
 }
 
+/// An image whose reference is none: no policy in scope can be said not to govern it, nor a revocation not to strike it out.
+fn nameless(reason: &str, context: &Context<'_>) -> Judged {
+    let reason = reason.to_owned();
+    if context.snapshot.revocations().names_artifacts() {
+        let problem = Problem { code: "InvalidReference", message: reason, undecided: false };
+        return Judged::refused(Refused::NotJudged(problem));
+    }
+    let selected = context.snapshot.select_any(context.scope);
+    if selected.is_empty() {
+        return Judged::new(None, Finding::Unmatched);
+    }
+    let mut verdicts = without_evidence(&selected, context);
+    let refuse = |policy: &Arc<Policy>| refused(policy, FailReason::InvalidReference { reason: reason.clone() });
+    verdicts.extend(selected.policies.iter().map(refuse));
+    Judged { digest: None, finding: Finding::Judged(verdicts), selected }
+}
+
 /// An image whose manifest could not be had: every policy that may govern it says so.
-fn unresolved(possible: &Selected, context: &Context<'_>, problem: &Problem) -> Judged {
-    let mut verdicts = without_evidence(possible, context);
-    verdicts.extend(stopped(&possible.policies, problem));
-    Judged { digest: None, finding: Finding::Judged(verdicts) }
+fn unresolved(possible: Selected, context: &Context<'_>, problem: &Problem) -> Judged {
+    let mut judged = Judged { digest: None, finding: Finding::Judged(Vec::new()), selected: possible };
+    judged.stop(context, problem);
+    judged
 }
 
 /// The verdicts of policies whose judgement a problem stopped: an error where it leaves the question open, else a fail.
@@ -303,8 +396,8 @@ enum Stopped {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The thread that verified.
-    #[error("verification ended early: {0}")]
-    Verification(String),
+    #[error(transparent)]
+    Verification(#[from] VerificationEnded),
 }
 
 fn problem(error: &RegistryError) -> Problem {
@@ -318,6 +411,14 @@ async fn within<T, E: Into<Stopped>>(
     reference: &ImageReference,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Problem> {
+    let late = || {
+        let message = format!("out of time while {doing} {reference}");
+        Problem { code: "Deadline", message, undecided: true }
+    };
+    // A timeout polls its work once even if time is up: of hundreds of images, each would still ask its registry.
+    if Instant::now() >= deadline {
+        return Err(late());
+    }
     match tokio::time::timeout_at(deadline, work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(match error.into() {
@@ -326,9 +427,6 @@ async fn within<T, E: Into<Stopped>>(
                 Problem { code: "Internal", message: error.to_string(), undecided: true }
             }
         }),
-        Err(_) => {
-            let message = format!("out of time while {doing} {reference}");
-            Err(Problem { code: "Deadline", message, undecided: true })
-        }
+        Err(_) => Err(late()),
     }
 }

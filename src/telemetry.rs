@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::decision::{Answer, Decision};
@@ -25,9 +26,28 @@ pub enum LogFormat {
     Text,
 }
 
+/// Which logs are written, as text that was found to be a filter.
+#[derive(Clone, Debug)]
+pub struct LogFilter(String);
+
+impl std::str::FromStr for LogFilter {
+    type Err = String;
+
+    /// A level, or levels by target: `info,countersign=debug`. A word that is no level would be taken for a target by the library, and
+    /// a misspelt level would write nothing.
+    fn from_str(text: &str) -> Result<Self, String> {
+        for directive in text.split(',').filter(|directive| !directive.contains('=')) {
+            let level = directive.parse::<LevelFilter>().ok().filter(|_| !directive.is_empty());
+            level.ok_or_else(|| format!("{directive:?} is no level"))?;
+        }
+        EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// Starts logging to standard error. Called once, by `serve`.
-pub fn start_logging(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+pub fn start_logging(format: LogFormat, LogFilter(filter): &LogFilter) {
+    let filter = EnvFilter::new(filter);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => builder.json().init(),

@@ -264,6 +264,9 @@ fn bad_reviews_and_objects_are_denied_with_a_reason() {
         ("Undecodable", with("/request/kind", json!("Pod"))),
         ("ObjectKindMismatch", with("/request/kind/kind", json!("PodTemplate"))),
         ("UnknownKind", with("/request/kind/kind", json!("Widget"))),
+        ("ObjectKindMismatch", with("/request/kind/version", json!("v2"))),
+        ("ObjectKindMismatch", with("/request/kind/version", json!(""))),
+        ("UnknownKind", with("/request/kind/group", json!("apps"))),
         ("UnexpectedOperation", with("/request/operation", json!("DELETE"))),
         ("ObjectKindMismatch", with("/request/object", json!(null))),
         ("ObjectKindMismatch", with("/request/object", json!({}))),
@@ -304,6 +307,7 @@ fn unreadable_input_is_a_usage_error() {
         ("merged mappings", "apiVersion: v1\nkind: Pod\nspec:\n  a: 1\n  <<: {a: 2}\n"),
         ("merged mappings in flow", "a: {b: 1, << : {b: 2}}\n"),
         ("a key twice", "apiVersion: v1\nkind: Pod\nkind: ConfigMap\n"),
+        ("a key twice in JSON", r#"{"apiVersion":"v1","kind":"Pod","spec":{},"spec":{}}"#),
     ] {
         let found = review(text, &["--unmatched", "Allow"]);
         assert_eq!((found.code, found.out.as_str()), (2, ""), "{what}: {}", found.err);
@@ -357,4 +361,91 @@ fn denied_wins_over_undecided() {
     assert_eq!(review(&missing.to_string(), &[]).code, 3);
     assert_eq!(review(&format!("{missing}\n{unmatched}"), &[]).code, 1);
     assert_eq!(review(&format!("{missing}\n{}", pod(IMAGE)), &[]).code, 3);
+}
+
+#[test]
+fn errors_name_the_file_that_is_wrong() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = |name: &str, text: &str| {
+        let path = folder.path().join(name).display().to_string();
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let (good, no_kind) =
+        (written("good.json", &pod(IMAGE).to_string()), written("no-kind.yaml", "metadata: {name: x}\n"));
+    let misspelt = written("misspelt.yaml", "apiVersion: apps/v1\nkind: Deploymnt\nmetadata: {name: d}\n");
+    let (twice, key) = (written("twice.json", r#"{"kind":"Pod","kind":"Pod"}"#), written("key.pub", "no key"));
+    let reviews = ["review", "--policies", POLICY, "--layout", LAYOUT, "-f", &good];
+    let verifies = ["verify", IMAGE, "--layout", LAYOUT];
+    for (arguments, named) in [
+        ([&reviews[..], &["-f", &no_kind]].concat(), "no-kind.yaml"),
+        ([&reviews[..], &["-f", &misspelt]].concat(), "misspelt.yaml"),
+        ([&reviews[..], &["-f", &twice]].concat(), "twice.json"),
+        ([&reviews[..], &["-f", "-"]].concat(), "standard input"),
+        ([&verifies[..], &["--key", &key]].concat(), "key.pub"),
+        (vec!["verify", IMAGE, "--key", "missing.pub", "--registry-ca", &key], "missing.pub"),
+    ] {
+        let found = countersign(&arguments, "{");
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{arguments:?}: {}", found.err);
+        assert!(found.err.contains(named) && !found.err.contains("good.json"), "{arguments:?}: {}", found.err);
+    }
+    let pem = pod(IMAGE).to_string();
+    assert_eq!(countersign(&reviews, "").code, 0);
+    for arguments in
+        [[&reviews[..], &["-f", "-", "-f", "-"]].concat(), [&reviews[..], &["-f", "-", "--policies", "-"]].concat()]
+    {
+        let found = countersign(&arguments, &pem);
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{arguments:?}: {}", found.err);
+        assert!(found.err.contains("twice"), "{}", found.err);
+    }
+}
+
+/// Whoever stops reading, as `head` does, has read enough: no complaint, and the verdict stays in the exit code.
+#[test]
+fn a_closed_pipe_is_no_error() {
+    for (image, code) in [(IMAGE.to_owned(), 0), (IMAGE.replace("slsa-framework", "other"), 1)] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["verify", &image, "--layout", LAYOUT, "--policy", POLICY])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .expect("it ends");
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(code), &b""[..]), "{image}");
+    }
+}
+
+#[test]
+fn bounds_that_cannot_hold_are_usage_errors() {
+    let serve = ["serve", "--tls-cert", "missing", "--tls-key", "missing", "--kubeconfig", "missing"];
+    for (flag, value) in
+        [("--memory-budget", "191"), ("--memory-budget", "many"), ("--concurrency", "0"), ("--timeout", "0")]
+    {
+        let found = countersign(&[&serve[..], &[flag, value]].concat(), "");
+        assert_eq!(found.code, 2, "{flag} {value}: {}", found.err);
+        assert!(found.err.contains(flag), "{flag} {value}: {}", found.err);
+    }
+    let found = countersign(&[&serve[..], &["--memory-budget", "192"]].concat(), "");
+    assert!(!found.err.contains("--memory-budget"), "{}", found.err);
+}
+
+#[test]
+fn a_log_filter_that_is_none_is_a_usage_error() {
+    let serve = |filter: &str| {
+        countersign(
+            &["serve", "--tls-cert", "missing", "--tls-key", "missing", "--kubeconfig", "missing", "--log", filter],
+            "",
+        )
+    };
+    for bad in ["inof", "", "info,nonsense", "countersign=loud", "info,,debug"] {
+        let found = serve(bad);
+        assert_eq!(found.code, 2, "{bad}: {}", found.err);
+        assert!(found.err.contains("--log"), "{bad}: {}", found.err);
+    }
+    for good in ["info", "DEBUG", "off", "warn,countersign=debug", "info,countersign::judge=trace"] {
+        let found = serve(good);
+        assert!(!found.err.contains("--log") && found.err.contains("missing"), "{good}: {}", found.err);
+    }
 }

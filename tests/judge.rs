@@ -17,7 +17,7 @@ use countersign::decision::{Answer, Decision, ImageVerdicts};
 use countersign::image::Digest;
 use countersign::judge::{Judge, Request};
 use countersign::policy::{Policy, Scope, Snapshot, Unmatched};
-use countersign::registry::Limits;
+use countersign::registry::{Limits, MEMORY_BYTES, MemoryBudget};
 use countersign::trust::TrustRoots;
 use countersign::workload::ContainerImage;
 use serde_json::{Value, json};
@@ -330,4 +330,85 @@ async fn an_image_that_nothing_governs_is_not_asked_for() {
     assert_eq!(decision.outcome(), Answer::Deny);
     assert!(decision.text().contains("[Unmatched]"));
     assert!(registry.seen().is_empty());
+}
+
+/// What one object makes us read is bounded over all its images, by whatever they are many or large; nothing of it counts then,
+/// under any policy, and which image was read first does not matter.
+#[tokio::test]
+async fn one_object_makes_us_read_so_much_and_no_more() {
+    let signer = Signer::new();
+    let images: Vec<Vec<u8>> = (0..4).map(|number| image(&format!("{number}"))).collect();
+    let pair = index(&[(&images[2], None, json!({})), (&images[3], None, json!({}))]);
+    let tags = [("1", &images[0]), ("2", &images[1]), ("index", &pair)];
+    let content = tags.iter().fold(Content::default(), |content, (tag, bytes)| content.with_tag(tag, bytes));
+    let content = images.iter().fold(content, |content, bytes| signer.sign(content.with(bytes), bytes));
+    let registry = start(content).await;
+    let named = |tails: &[&str]| -> Vec<ContainerImage> {
+        tails.iter().map(|tail| ContainerImage::named("image", &format!("{}/{tail}", registry.host()))).collect()
+    };
+    let judged = async |tails: &[&str], bytes: u64, action: &str| {
+        let judge = Judge::new(client(options(&[registry.host()])), Limits::default())
+            .with_memory(MemoryBudget::new(MEMORY_BYTES, bytes));
+        let policy = json!({
+            "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": "p"},
+            "spec": {"action": action, "images": ["**"],
+                "authorities": [{"name": "a", "keys": [{"name": "k", "pem": signer.pem()}]}]},
+        });
+        let snapshot = Snapshot::new(TrustRoots::default(), Unmatched::Allow)
+            .with_policies(vec![Arc::new(Policy::parse(&policy).unwrap())], Vec::new());
+        let request = Request { images: named(tails), scope: Scope::Anywhere, runs: false };
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let verdicts = judge.judge(&request, &snapshot, now, Instant::now() + Duration::from_secs(20)).await;
+        Decision::new(verdicts, Unmatched::Allow)
+    };
+    for tails in [&["app:1"][..], &["app:1", "app:2"], &["app:index"]] {
+        // The least that is enough, found by halving: one byte less is refused, and says so for each image.
+        let (mut least, mut most) = (0, 1 << 20);
+        while most - least > 1 {
+            let middle = least + (most - least) / 2;
+            if judged(tails, middle, "Enforce").await.allows() { most = middle } else { least = middle }
+        }
+        assert!((600..10_000).contains(&least), "{tails:?}: {least}");
+        let denied = judged(tails, least, "Enforce").await;
+        assert_eq!(denied.outcome(), Answer::Deny);
+        assert_eq!(denied.text().matches("[ImagesTooLarge]").count(), tails.len(), "{}", denied.text());
+        let warned = judged(tails, least, "Warn").await;
+        assert!(warned.allows() && warned.text().contains("[ImagesTooLarge]"), "{}", warned.text());
+    }
+}
+
+/// A text that names nothing might name anything: every policy of the namespace fails, by its own action, and nobody else's does.
+#[tokio::test]
+async fn a_reference_that_is_none_fails_every_policy_in_scope() {
+    let signer = Signer::new();
+    let policy = |action: &str, namespace: &str, images: &str| {
+        let policy = json!({
+            "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": action},
+            "spec": {"action": action, "images": [images], "match": {"namespaces": [namespace]},
+                "authorities": [{"name": "a", "keys": [{"name": "k", "pem": signer.pem()}]}]},
+        });
+        Arc::new(Policy::parse(&policy).unwrap())
+    };
+    let judge = Judge::new(client(options(&[])), Limits::default());
+    let elsewhere = "ghcr.io/elsewhere/*";
+    for (policies, unmatched, allowed, verdicts) in [
+        (vec![], Unmatched::Allow, true, 0),
+        (vec![], Unmatched::Deny, false, 0),
+        (vec![policy("Enforce", "n", elsewhere)], Unmatched::Allow, false, 1),
+        (vec![policy("Enforce", "other", "**")], Unmatched::Allow, true, 0),
+        (vec![policy("Warn", "n", elsewhere)], Unmatched::Allow, true, 1),
+        (vec![policy("Warn", "n", "**")], Unmatched::Deny, false, 1),
+        (vec![policy("Warn", "n", "**"), policy("Enforce", "n", elsewhere)], Unmatched::Allow, false, 2),
+    ] {
+        let what = format!("{policies:?} {unmatched:?}");
+        let snapshot = Snapshot::new(TrustRoots::default(), unmatched).with_policies(policies, Vec::new());
+        let scope = Scope::Namespace(snapshot.namespace("n"));
+        let images = vec![ContainerImage::named("image", "ghcr.io/a/b:1\n")];
+        let request = Request { images, scope, runs: true };
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let found = judge.judge(&request, &snapshot, now, Instant::now() + Duration::from_secs(5)).await;
+        let decision = Decision::new(found, unmatched);
+        assert_eq!(decision.allows(), allowed, "{what}: {}", decision.text());
+        assert_eq!(decision.text().matches("[InvalidReference]").count(), verdicts, "{what}: {}", decision.text());
+    }
 }

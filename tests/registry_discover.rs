@@ -7,10 +7,10 @@ mod support;
 
 use std::path::Path;
 
-use countersign::evidence::DiscoveryPath;
+use countersign::evidence::{Discovered, DiscoveryPath};
 use countersign::image::{Digest, ImageReference, ResolvedImage};
 use countersign::registry::{
-    Discovery, ImageSource, Limits, OciLayout, RegistryError, Sources, children, discover, resolve,
+    Discovery, DiscoveryProblem, ImageSource, Limits, OciLayout, RegistryError, Sources, children, discover, resolve,
 };
 use support::{Content, FakeRegistry, Seen, client, index, manifest, options, respond};
 
@@ -26,15 +26,33 @@ fn tag(suffix: &str) -> String {
     format!("sha256-{}{suffix}", Digest::of(&image()).hex())
 }
 
-async fn found(content: Content, limits: &Limits) -> Result<Discovery, RegistryError> {
+/// What was found, with the content of every candidate.
+struct Fetched {
+    candidates: Vec<Discovered>,
+    problems: Vec<DiscoveryProblem>,
+}
+
+async fn fetched(source: &impl ImageSource, image: &ResolvedImage, limits: &Limits) -> Result<Fetched, RegistryError> {
+    let Discovery { candidates: layers, mut problems } = discover(source, image, limits).await?;
+    let mut candidates = Vec::new();
+    for layer in layers {
+        match layer.fetch(source, image.repository()).await {
+            Ok(candidate) => candidates.push(candidate),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    Ok(Fetched { candidates, problems })
+}
+
+async fn found(content: Content, limits: &Limits) -> Result<Fetched, RegistryError> {
     let content = content.with_tag("1", &image());
     let registry = FakeRegistry::start(move |seen: &Seen| content.answer(seen)).await;
     let client = client(options(&[registry.host()]));
     let resolved = resolve(&client, &registry.reference("app:1")).await.unwrap();
-    discover(&client, &resolved, limits).await
+    fetched(&client, &resolved, limits).await
 }
 
-fn summary(discovery: &Discovery) -> Vec<(String, DiscoveryPath)> {
+fn summary(discovery: &Fetched) -> Vec<(String, DiscoveryPath)> {
     let one = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let mut all: Vec<_> = discovery.candidates.iter().map(|found| (one(found.bytes()), found.origin().path)).collect();
     all.sort_by(|left, right| left.0.cmp(&right.0));
@@ -110,7 +128,7 @@ async fn records_a_failing_place_and_keeps_the_others() {
         .await;
         let client = client(options(&[registry.host()]));
         let image = resolve(&client, &registry.reference("app:1")).await.unwrap();
-        let discovery = discover(&client, &image, &Limits::default()).await.unwrap();
+        let discovery = fetched(&client, &image, &Limits::default()).await.unwrap();
         assert_eq!(discovery.problems.len(), 1, "{part}");
         assert_eq!(discovery.problems[0].error.code(), "RegistryUnavailable", "{part}");
         assert!(discovery.candidates.len() >= 3, "{part}");
@@ -145,7 +163,7 @@ async fn refuses_more_candidates_than_the_cap() {
         let listing = index(&manifests.iter().map(|bytes| (&bytes[..], None)).collect::<Vec<_>>());
         let content = manifests.iter().fold(Content::default(), |content, bytes| content.with(bytes));
         let outcome = found(content.with_referrers(listing), &Limits::default()).await;
-        assert_eq!(outcome.is_ok(), accepted, "{count} referrers: {outcome:?}");
+        assert_eq!(outcome.is_ok(), accepted, "{count} referrers: {:?}", outcome.err());
     }
 }
 
@@ -163,7 +181,22 @@ async fn bounds_each_layer_and_all_of_them() {
     assert_eq!(discovery.problems[0].error, RegistryError::TooLarge { what: "simple signing payload", cap: 99 });
 
     let budget = Limits { total_bytes: 700, ..Limits::default() };
-    assert_eq!(found(content(), &budget).await.unwrap_err().code(), "ContentTooLarge");
+    assert_eq!(found(content(), &budget).await.err().unwrap().code(), "ContentTooLarge");
+}
+
+/// The manifest's word is the cap, and somebody else's smaller word takes nothing away.
+#[tokio::test]
+async fn a_layer_is_as_long_as_a_manifest_says_or_is_refused() {
+    let honest = manifest(&[(DSSE, b"attestation", &[])]);
+    let short = String::from_utf8(honest.clone()).unwrap().replace(r#""size":11"#, r#""size":1"#).into_bytes();
+    assert_ne!(honest, short);
+    let content = Content::default().with(b"attestation");
+    let lied = found(content.clone().with_tag(&tag(".sig"), &short), &Limits::default()).await.unwrap();
+    assert_eq!(lied.candidates.len(), 0);
+    assert_eq!(lied.problems[0].error, RegistryError::TooLarge { what: "blob", cap: 1 });
+    let both = content.with_tag(&tag(".sig"), &short).with_tag(&tag(".att"), &honest);
+    let both = found(both, &Limits::default()).await.unwrap();
+    assert_eq!((both.candidates.len(), both.problems.len()), (1, 0));
 }
 
 #[tokio::test]
@@ -191,7 +224,7 @@ async fn reads_a_layout_that_cosign_saved() {
     let sources = Sources { layouts: vec![layout], registry: None };
     let image = saved_image(&sources).await;
     assert_eq!(children(&sources, &image).await.unwrap().len(), 2);
-    let discovery = discover(&sources, &image, &Limits::default()).await.unwrap();
+    let discovery = fetched(&sources, &image, &Limits::default()).await.unwrap();
     assert!(discovery.problems.is_empty(), "{:?}", discovery.problems);
     assert_eq!(discovery.candidates.len(), 1);
     assert_eq!(discovery.candidates[0].media_type(), DSSE);

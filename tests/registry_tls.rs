@@ -3,14 +3,46 @@
 //! The other tests speak plain HTTP so that they can be hostile in detail; this one holds that TLS is what is spoken
 //! otherwise, and that neither the wrong authority nor the wrong name passes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
 #[path = "support/registry.rs"]
 mod support;
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use axum::Router;
-use axum_server::tls_rustls::RustlsConfig;
 use countersign::image::{Digest, ImageReference};
 use countersign::registry::{RegistryError, RegistryOptions, TlsRoots, resolve};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use support::{client, manifest, options};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// Whoever does not finish a handshake is passed over.
+struct TlsListener {
+    acceptor: TlsAcceptor,
+    listener: TcpListener,
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.unwrap();
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
 
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the server ends with the test's runtime")]
@@ -18,14 +50,16 @@ async fn trusts_the_configured_authorities_only() {
     let defaults = options(&[]);
     let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let key = own.signing_key.serialize_pem().into_bytes();
-    let config = RustlsConfig::from_pem(own.cert.pem().into_bytes(), key).await.unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
+    let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key.into())
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let router = Router::new().fallback(|| async { manifest(&[]) });
-    let server = axum_server::from_tcp_rustls(listener, config).unwrap();
-    tokio::spawn(async move { server.serve(router.into_make_service()).await.unwrap() });
+    let listener = TlsListener { acceptor: TlsAcceptor::from(Arc::new(config)), listener };
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
 
     let (own, other) = (own.cert.pem().into_bytes(), other.cert.pem().into_bytes());
     for (host, tls_roots, extra_ca_pem, trusted) in [

@@ -6,13 +6,14 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
 
-use super::Error;
 use super::output::Format;
+use super::{Error, json};
 use crate::policy::Policy;
 use crate::registry::{
     CredentialStore, OciLayout, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,
@@ -52,14 +53,21 @@ impl JudgingFlags {
 }
 
 pub(super) fn unreadable(path: &Path, reason: &dyn std::fmt::Display) -> Error {
-    Error::Input { path: path.display().to_string(), reason: reason.to_string() }
+    let path = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    Error::Input { path, reason: reason.to_string() }
 }
+
+/// Whether standard input was read: it ends once, and whoever asks for it again would get nothing.
+static STANDARD_INPUT_READ: AtomicBool = AtomicBool::new(false);
 
 /// Reads a file, or standard input for `-`.
 pub(super) fn read(path: &Path) -> Result<String, Error> {
     let mut text = String::new();
     let limit = FILE_LIMIT + 1;
     let read = if path == Path::new("-") {
+        if STANDARD_INPUT_READ.swap(true, Ordering::Relaxed) {
+            return Err(Error::Usage("standard input (-) can be read once, and is asked for twice".to_owned()));
+        }
         std::io::stdin().lock().take(limit).read_to_string(&mut text)
     } else {
         std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text))
@@ -76,10 +84,7 @@ pub(super) fn documents(path: &Path) -> Result<Vec<Value>, Error> {
     let text = read(path)?;
     let documents: Vec<Value> = if text.trim_start().starts_with('{') {
         // JSON by its own reader, whose numbers and messages are JSON's.
-        serde_json::Deserializer::from_str(&text)
-            .into_iter()
-            .collect::<Result<_, _>>()
-            .map_err(|error| unreadable(path, &error))?
+        json::documents(&text).map_err(|error| unreadable(path, &error))?
     } else if merges(&text) {
         return Err(unreadable(
             path,
@@ -219,7 +224,13 @@ pub(super) fn client(flags: &RegistryFlags, own_logins: bool) -> Result<Registry
         extra_ca_pem: authorities?,
         ..RegistryOptions::default()
     };
-    RegistryClient::new(options).map_err(|error: RegistryError| Error::Usage(error.to_string()))
+    RegistryClient::new(options).map_err(|error: RegistryError| match registry_ca.as_slice() {
+        [] => Error::Usage(error.to_string()),
+        files => {
+            let files: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+            Error::Usage(format!("{error} (--registry-ca {})", files.join(", ")))
+        }
+    })
 }
 
 fn credentials(path: &Path) -> Result<CredentialStore, Error> {

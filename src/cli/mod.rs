@@ -5,12 +5,14 @@
 
 mod crd;
 mod input;
+mod json;
 mod output;
 mod review;
 mod serve;
 mod verify;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -68,20 +70,26 @@ enum Error {
     Surroundings { doing: &'static str, reason: String },
 }
 
+/// How long the end waits for threads whose results nobody waits for any more.
+const LAST_WAIT: Duration = Duration::from_millis(500);
+
 /// Runs the program on its arguments.
 pub fn run() -> ExitCode {
     // Clap prints usage errors itself and ends with 2.
     let Cli { command } = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = runtime.map_err(|error| surroundings("starting", &error)).and_then(|runtime| {
-        runtime.block_on(async {
+        let result = runtime.block_on(async {
             match command {
                 Command::Verify(arguments) => verify::run(*arguments).await,
                 Command::Review(arguments) => review::run(*arguments).await,
                 Command::Serve(arguments) => serve::run(*arguments).await,
                 Command::Crd => crd::run(),
             }
-        })
+        });
+        // Dropping it would wait for threads that nobody can end, such as one that asks for the address of a host.
+        runtime.shutdown_timeout(LAST_WAIT);
+        result
     });
     match result {
         Ok(Exit::Allowed) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! Standard output and standard error.
 //!
-//! Colour only on a terminal, and not where `NO_COLOR` is set (<https://no-color.org>). A closed pipe is an error like any other.
+//! Colour only on a terminal, and not where `NO_COLOR` is set (<https://no-color.org>). Whoever closes the pipe has read enough: that is
+//! no error, and the exit code still tells the verdict.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -22,9 +23,10 @@ pub(super) enum Format {
 /// Writes to standard output as it is.
 pub(super) fn print(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| surroundings("writing the result", &error))
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(surroundings("writing the result", &error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Writes a result for people: the verdict words in colour where that helps.

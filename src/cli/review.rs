@@ -4,7 +4,7 @@
 //! code. Namespaces among the inputs give the labels that policies select by.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -73,19 +73,19 @@ struct ObjectReport {
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let Arguments { file, policies, unmatched, trust_root, judging } = arguments;
-    let mut documents = Vec::new();
+    let mut documents: Vec<(&Path, Value)> = Vec::new();
     for path in &file {
-        documents.extend(input::documents(path)?);
+        documents.extend(input::documents(path)?.into_iter().map(|document| (path.as_path(), document)));
     }
     let policies = input::policies(&policies)?;
     let snapshot = Snapshot::new(input::trust_roots(&trust_root)?, Unmatched::from(unmatched))
         .with_policies(policies, Vec::new())
         .with_namespaces(namespaces(&documents));
     let judge = Judge::new(judging.sources()?, Limits::default());
-    let only_reviews = documents.iter().all(admission::is_review);
+    let only_reviews = documents.iter().all(|(_, document)| admission::is_review(document));
     let mut reviewed = Vec::new();
-    for document in documents {
-        reviewed.extend(review(&judge, &snapshot, document, judging.timeout).await?);
+    for (path, document) in documents {
+        reviewed.extend(review(&judge, &snapshot, path, document, judging.timeout).await?);
     }
     if reviewed.is_empty() {
         return Err(Error::Usage("the input holds no object that names images".to_owned()));
@@ -117,13 +117,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
 async fn review(
     judge: &Judge<Sources>,
     snapshot: &Snapshot,
+    path: &Path,
     document: Value,
     timeout: Duration,
 ) -> Result<Option<Reviewed>, Error> {
     let review = if admission::is_review(&document) {
         document
     } else {
-        match creation(&document)? {
+        match creation(path, &document)? {
             Document::Names(review) => review,
             Document::NamesNone { kind, name } => {
                 let what = plain(&format!("{kind} {name}"));
@@ -149,18 +150,20 @@ enum Document {
 }
 
 /// The request that would create an object.
-fn creation(object: &Value) -> Result<Document, Error> {
+fn creation(path: &Path, object: &Value) -> Result<Document, Error> {
     let (group_version, kind, name) =
         (text(object, "/apiVersion"), text(object, "/kind"), text(object, "/metadata/name"));
     if group_version.is_empty() || kind.is_empty() {
-        let message = "a document has no apiVersion or no kind, so that nobody knows what it is";
-        return Err(Error::Usage(message.to_owned()));
+        return Err(input::unreadable(
+            path,
+            &"a document has no apiVersion or no kind, so that nobody knows what it is",
+        ));
     }
     let (group, version) = group_version.split_once('/').unwrap_or(("", &group_version));
     if WorkloadKind::from_group_kind(group, &kind).is_none() {
         if KNOWN_GROUPS.contains(&group) {
             let message = format!("{group_version} {kind} {name}: no kind of that group is known by this name");
-            return Err(Error::Usage(message));
+            return Err(input::unreadable(path, &plain(&message)));
         }
         return Ok(Document::NamesNone { kind, name });
     }
@@ -182,7 +185,7 @@ fn text(document: &Value, pointer: &str) -> String {
 }
 
 /// The labels of the Namespaces in the input, with the one that Kubernetes sets on every namespace.
-fn namespaces(documents: &[Value]) -> BTreeMap<String, BTreeMap<String, String>> {
+fn namespaces(documents: &[(&Path, Value)]) -> BTreeMap<String, BTreeMap<String, String>> {
     let is_namespace = |document: &&Value| {
         document.get("kind").and_then(Value::as_str) == Some("Namespace")
             && document.get("apiVersion").and_then(Value::as_str) == Some("v1")
@@ -195,7 +198,7 @@ fn namespaces(documents: &[Value]) -> BTreeMap<String, BTreeMap<String, String>>
         labels.insert("kubernetes.io/metadata.name".to_owned(), name.clone());
         Some((name, labels))
     };
-    documents.iter().filter(is_namespace).filter_map(namespace).collect()
+    documents.iter().map(|(_, document)| document).filter(is_namespace).filter_map(namespace).collect()
 }
 
 fn exit(reviewed: &Reviewed) -> Exit {

@@ -17,10 +17,13 @@ use crate::admission::NamespaceLookup;
 use crate::cluster::Cluster;
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
-use crate::registry::Limits;
-use crate::server::{self, ServerSettings, Snapshots};
+use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES};
+use crate::server::{self, Bounds, ServerSettings, Snapshots, Sockets};
 use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, seconds};
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFilter, LogFormat};
+
+/// The least that `--memory-budget` may be: below it, one review could not be sure of its share.
+const LEAST_MEMORY_MIB: i64 = (LEAST_MEMORY_BYTES >> 20).cast_signed();
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -48,9 +51,12 @@ pub(super) struct Arguments {
     /// Seconds for a review whose caller names no timeout.
     #[arg(long, value_name = "SECONDS", default_value = "9", value_parser = seconds)]
     timeout: Duration,
-    /// Reviews at once; more are sent away with 429.
+    /// Reviews that are judged at once. As many more may wait; others are sent away with 429.
     #[arg(long, value_name = "NUMBER", default_value = "128", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
+    /// MiB that reviews may hold of what they read from registries, all together; past it they wait, until their time is up.
+    #[arg(long, value_name = "MIB", default_value = "512", value_parser = clap::value_parser!(u32).range(LEAST_MEMORY_MIB..=1 << 20))]
+    memory_budget: u32,
     /// Seconds for which requests are still taken after the signal to end.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     drain_delay: Duration,
@@ -59,7 +65,7 @@ pub(super) struct Arguments {
     log_format: LogFormat,
     /// Which logs are written: a level, or a filter such as `info,countersign=debug`.
     #[arg(long, value_name = "FILTER", default_value = "info")]
-    log: String,
+    log: LogFilter,
     #[command(flatten)]
     registry: RegistryFlags,
 }
@@ -78,6 +84,10 @@ impl Snapshots for Cluster {
     fn ready(&self) -> Result<(), String> {
         Self::ready(self).map_err(|error| error.to_string())
     }
+
+    fn policy_counts(&self) -> (usize, usize) {
+        self.last_published().map_or((0, 0), |snapshot| snapshot.policy_counts())
+    }
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
@@ -91,6 +101,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         unmatched,
         timeout,
         concurrency,
+        memory_budget,
         drain_delay,
         log_format,
         log,
@@ -98,7 +109,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     } = arguments;
     telemetry::start_logging(log_format, &log);
     let roots = input::trust_roots(&trust_root)?;
-    let judge = Judge::new(input::client(&registry, false)?, Limits::default());
+    let memory = MemoryBudget::new(u64::from(memory_budget) << 20, REQUEST_BYTES);
+    let judge = Judge::new(input::client(&registry, false)?, Limits::default()).with_memory(memory);
     let client = client(kubeconfig).await?;
     let cluster = Cluster::new(client, roots, Unmatched::from(unmatched));
     let bind = |address: SocketAddr| TcpListener::bind(address).map_err(|error| surroundings("listening", &error));
@@ -110,8 +122,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         timeout,
         concurrency: usize::from(concurrency),
         drain_delay,
+        bounds: Bounds::default(),
     };
-    let serve = server::serve(settings, webhook, probes, judge, Arc::clone(&cluster), now);
+    let sockets = Sockets { webhook, probes };
+    let serve = server::serve(settings, sockets, judge, Arc::clone(&cluster), now, server::terminated());
     tokio::select! {
         served = serve => served.map_err(|error| surroundings("serving", &error))?,
         // The watches never end by themselves; if they do, an instance that sees nothing must not stay.

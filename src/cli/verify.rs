@@ -18,7 +18,7 @@ use crate::judge::{Judge, Request};
 use crate::policy::{Policy, Scope, Snapshot, Unmatched};
 use crate::registry::Limits;
 use crate::settings::TrustRootFlag;
-use crate::trust::PUBLIC_GOOD;
+use crate::trust::{PUBLIC_GOOD, PublicKey};
 use crate::workload::ContainerImage;
 
 #[derive(Args, Debug)]
@@ -101,7 +101,11 @@ fn ad_hoc_policy(
     let subject = string_match(&signer.certificate_identity, &signer.certificate_identity_regexp);
     let issuer = string_match(&signer.certificate_oidc_issuer, &signer.certificate_oidc_issuer_regexp);
     let fields = match (&signer.key, subject, issuer) {
-        (Some(key), None, None) => ("keys", json!([{"name": "given", "pem": input::read(key)?}])),
+        (Some(key), None, None) => {
+            let pem = input::read(key)?;
+            PublicKey::parse_pem(&pem).map_err(|error| input::unreadable(key, &error))?;
+            ("keys", json!([{"name": "given", "pem": pem}]))
+        }
         (None, Some(subject), Some(issuer)) => {
             ("keyless", json!({"trustRoot": root, "identities": [{"subject": subject, "issuer": issuer}]}))
         }

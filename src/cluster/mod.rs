@@ -65,6 +65,11 @@ impl Cluster {
         self.watched.snapshot()
     }
 
+    /// The snapshot that was published last, however old: for telling, and never to judge by.
+    pub fn last_published(&self) -> Option<Arc<Snapshot>> {
+        self.watched.last_published()
+    }
+
     /// Whether requests should come here.
     ///
     /// # Errors

@@ -57,6 +57,10 @@ impl Watched {
         self.published.load_full().ok_or(NotReady::NotListed)
     }
 
+    pub(super) fn last_published(&self) -> Option<Arc<Snapshot>> {
+        self.published.load_full()
+    }
+
     pub(super) fn ready(&self) -> Result<(), NotReady> {
         self.check(UNREADY_AFTER)?;
         self.published.load().as_ref().map(|_| ()).ok_or(NotReady::NotListed)
@@ -237,6 +241,7 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..3 {
             seen.push((watched.ready().is_ok(), watched.snapshot().is_ok()));
+            assert!(watched.last_published().is_some(), "what is told of policies does not age");
             tokio::time::advance(Duration::from_secs(155)).await;
         }
         assert_eq!(seen, [(true, true), (false, true), (false, false)]);

@@ -82,9 +82,6 @@ impl Decision {
         let (code, message, verdicts) = match &image.finding {
             Finding::Unmatched => (Some("Unmatched"), None, Vec::new()),
             Finding::Refused(Refused::Revoked(revoked)) => (Some("Revoked"), Some(revoked.reason.clone()), Vec::new()),
-            Finding::Refused(Refused::InvalidReference { reason }) => {
-                (Some("InvalidReference"), Some(reason.clone()), Vec::new())
-            }
             Finding::Refused(Refused::NotJudged(problem)) => {
                 (Some(problem.code), Some(problem.message.clone()), Vec::new())
             }

@@ -25,6 +25,7 @@ pub(super) fn code(verdict: &Verdict) -> &'static str {
             let nearest = unmet().filter_map(|trace| trace.near_misses.first()).max_by_key(|miss| miss.nearness);
             nearest.map_or("NoSignature", |miss| miss.code)
         }
+        Outcome::Fail(FailReason::InvalidReference { .. }) => "InvalidReference",
         Outcome::Fail(FailReason::NotPinned { .. }) => "NotPinned",
         Outcome::Fail(FailReason::ShortName) => "ShortName",
         Outcome::Fail(FailReason::Content(problem)) | Outcome::Error(ErrorReason::Unreachable(problem)) => problem.code,
@@ -147,10 +148,6 @@ fn satisfied(image: &ImageVerdicts, trace: &AuthorityTrace, evidence: &Evidence)
 fn refused_text(refused: &Refused) -> String {
     match refused {
         Refused::Revoked(revoked) => format!("\n  revoked by {}: {} [Revoked]", revoked.by, revoked.reason),
-        Refused::InvalidReference { reason } => format!(
-            "\n  the reference is not one that a kubelet pulls as it stands: {} [InvalidReference]\n  next:   write host/path@sha256:<64 lower-case hexadecimal digits>",
-            plain(reason)
-        ),
         Refused::NotJudged(problem) => format!("\n  {} [{}]", plain(&problem.message), problem.code),
     }
 }
@@ -190,6 +187,9 @@ pub(super) fn headline(verdict: &Verdict) -> String {
     plain(&match verdict.outcome() {
         Outcome::Pass => "satisfied".to_owned(),
         Outcome::Fail(FailReason::RequirementNotMet) => "not satisfied".to_owned(),
+        Outcome::Fail(FailReason::InvalidReference { reason }) => {
+            format!("the reference is not one that a kubelet pulls as it stands: {reason}")
+        }
         Outcome::Fail(FailReason::NotPinned { .. }) => "a digest is wanted, a tag was found".to_owned(),
         Outcome::Fail(FailReason::ShortName) => {
             "a registry host is wanted, a short name was found, which nodes may expand to another registry".to_owned()
@@ -226,6 +226,9 @@ fn next(verdict: &Verdict) -> String {
             "PredicateTypeMismatch" => "attest the wanted type, or name the found one in the policy".to_owned(),
             _ => "sign this digest anew, and push the signature beside the image".to_owned(),
         },
+        Outcome::Fail(FailReason::InvalidReference { .. }) => {
+            "write host/path@sha256:<64 lower-case hexadecimal digits>".to_owned()
+        }
         Outcome::Fail(FailReason::NotPinned { resolved }) => format!("write {resolved}"),
         Outcome::Fail(FailReason::ShortName) => "write the registry's host in front".to_owned(),
         Outcome::Fail(FailReason::Content(_)) => {
@@ -254,6 +257,9 @@ fn reach(code: &str) -> &'static str {
             "if the token service is the registry's own, allow it: --registry-realm REGISTRY=REALM"
         }
         "RegistryRedirectRefused" => "ask whoever runs the registry where it sends its clients",
+        "MemoryExhausted" => {
+            "try again; if that happens often, give countersign more memory (--memory-budget) or replicas"
+        }
         _ => "try again when the registry answers",
     }
 }

@@ -43,6 +43,11 @@ pub enum Outcome {
 pub enum FailReason {
     /// The requirement does not hold; the trace says what each authority lacks.
     RequirementNotMet,
+    /// The reference is none that a kubelet would pull as it stands, so that no pattern can be said not to name it.
+    InvalidReference {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A tag where the policy wants a digest.
     NotPinned {
         /// The reference with the digest that the tag has now.

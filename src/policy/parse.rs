@@ -152,6 +152,7 @@ impl Policy {
         let Object { metadata, spec, .. } = serde_path_to_error::deserialize(object).map_err(|error| {
             PolicyError::Shape { path: error.path().to_string(), reason: error.inner().to_string() }
         })?;
+        check_kinds_of_nodes(object, &spec)?;
         let authorities = authorities(&spec.authorities)?;
         let require = requirement(spec.require.as_ref(), &authorities)?;
         if let Some((_, authority)) = authorities.iter().enumerate().find(|(position, _)| !require.reaches(*position)) {
@@ -192,6 +193,35 @@ fn check_kind(object: &Value) -> Result<(), PolicyError> {
         }
     }
     Ok(())
+}
+
+/// Refuses a list where an object is needed, and an object where a word is: serde reads both, the API server's schema does not.
+fn check_kinds_of_nodes(object: &Value, spec: &api::ClusterSignaturePolicySpec) -> Result<(), PolicyError> {
+    let shape = |path: &str, reason: &str| PolicyError::Shape { path: path.to_owned(), reason: reason.to_owned() };
+    if !object.get("metadata").is_some_and(Value::is_object) {
+        return Err(shape("metadata", "an object is needed"));
+    }
+    let read = serde_json::to_value(spec).map_err(|error| shape("spec", &error.to_string()))?;
+    match other_kind(object.get("spec").unwrap_or(&Value::Null), &read, "spec") {
+        Some(path) => Err(shape(&path, "it is a list, an object or a word where another of these is needed")),
+        None => Ok(()),
+    }
+}
+
+/// The path of a node that was written as another kind of JSON than it is read as. What was left out is not looked for.
+fn other_kind(written: &Value, read: &Value, path: &str) -> Option<String> {
+    match (written, read) {
+        (Value::Object(written), Value::Object(read)) => {
+            let both = read.iter().filter_map(|(key, read)| Some((key, written.get(key)?, read)));
+            both.into_iter().find_map(|(key, written, read)| other_kind(written, read, &format!("{path}.{key}")))
+        }
+        (Value::Array(written), Value::Array(read)) if written.len() == read.len() => {
+            let items = written.iter().zip(read).enumerate();
+            items.into_iter().find_map(|(at, (written, read))| other_kind(written, read, &format!("{path}[{at}]")))
+        }
+        (Value::Array(_) | Value::Object(_), _) | (_, Value::Array(_) | Value::Object(_)) => Some(path.to_owned()),
+        _ => None,
+    }
 }
 
 pub(super) fn check_count(field: &str, found: usize, minimum: usize, maximum: usize) -> Result<(), PolicyError> {

@@ -151,6 +151,13 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// Whether the policy governs something in this scope, whatever its images.
+    pub(super) fn applies_within(&self, scope: &Scope) -> Applies {
+        self.namespaces.applies(scope)
+    }
+}
+
 impl InvalidPolicy {
     /// By its images alone, and by nothing that would narrow them: the rest of the object is not understood.
     pub(super) fn applies(&self, repository: &Repository, digest: Option<&Digest>) -> bool {

@@ -35,7 +35,7 @@ pub struct Snapshot {
 }
 
 /// The policies that govern one image.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Selected {
     /// Those that apply.
     pub policies: Vec<Arc<Policy>>,
@@ -82,9 +82,25 @@ impl Snapshot {
 
     /// The policies that govern an image. Without a digest, those that may govern it once its tag is resolved.
     pub fn select(&self, repository: &Repository, digest: Option<&Digest>, scope: &Scope) -> Selected {
+        self.select_by(
+            |policy| policy.applies(repository, digest, scope),
+            |invalid| invalid.applies(repository, digest),
+        )
+    }
+
+    /// The policies that govern anything in a scope: those of an image of which nobody can say what it is.
+    pub fn select_any(&self, scope: &Scope) -> Selected {
+        self.select_by(|policy| policy.applies_within(scope), |_| true)
+    }
+
+    fn select_by(
+        &self,
+        applies: impl Fn(&Policy) -> Applies,
+        invalid_applies: impl Fn(&InvalidPolicy) -> bool,
+    ) -> Selected {
         let mut selected = Selected::default();
         for policy in &self.policies {
-            match policy.applies(repository, digest, scope) {
+            match applies(policy) {
                 Applies::Yes => selected.policies.push(Arc::clone(policy)),
                 Applies::No => {}
                 Applies::Undecided => selected.undecided.push(Arc::clone(policy)),
@@ -93,7 +109,7 @@ impl Snapshot {
         // A policy that is in force in its last good form speaks for itself where that form governs; elsewhere what it meant to
         // say now denies.
         let speaks = |invalid: &InvalidPolicy| selected.policies.iter().any(|policy| policy.name() == invalid.name());
-        let invalid = self.invalid.iter().filter(|policy| policy.applies(repository, digest) && !speaks(policy));
+        let invalid = self.invalid.iter().filter(|policy| invalid_applies(policy) && !speaks(policy));
         selected.invalid = invalid.map(Arc::clone).collect();
         selected
     }

@@ -97,6 +97,14 @@ fn refuses_what_it_does_not_fully_understand() {
             with(valid(), "/require", json!({"anyOf": [{"authority": "a"}], "allOf": [{"authority": "a"}]})),
         ),
         ("an empty item", with(valid(), "/require", json!({"anyOf": [{}]}))),
+        ("a list for an item", with(valid(), "/require", json!({"anyOf": [["a"]]}))),
+        ("a list for require", with(valid(), "/require", json!([[{"authority": "a"}]]))),
+        ("a list for the spec", json!(["Enforce", ["ghcr.io/**"], [], null, "Pin", valid()["authorities"], null])),
+        ("a list for the match", with(valid(), "/match", json!([["n"]]))),
+        ("a list for a matcher", with(valid(), &format!("{identity}/issuer"), json!([ISSUER]))),
+        ("a list for an identity", with(valid(), identity, json!([{"exact": ISSUER}, {"exact": SUBJECT}]))),
+        ("a list for an attestation", with(valid(), "/authorities/0/attestation", json!([SLSA]))),
+        ("an object for an action", with(valid(), "/action", json!({"Enforce": null}))),
         ("an empty inner list", with(valid(), "/require", json!({"anyOf": [{"allOf": []}]}))),
         ("a third level", with(valid(), "/require", json!({"anyOf": [{"allOf": [{"anyOf": [{"authority": "a"}]}]}]}))),
         (
@@ -129,6 +137,9 @@ fn refuses_what_it_does_not_fully_understand() {
     for object in [json!(null), json!([]), json!({}), json!("x")] {
         assert!(Policy::parse(&object).is_err(), "{object}");
     }
+    let mut object = policy_object(&valid());
+    object["metadata"] = json!(["p"]);
+    assert!(Policy::parse(&object).is_err(), "a list for the metadata");
 }
 
 #[test]
@@ -142,7 +153,7 @@ fn gathered_slsa(roots: &[&str], keys: &[PublicKey]) -> Gathered {
     let (image, envelope, annotations) = slsa();
     let mut anchors: Vec<_> = roots.iter().map(|name| Anchor::Root(root(name))).collect();
     anchors.extend(keys.iter().cloned().map(by_key));
-    gather(&[candidate(DSSE, envelope, annotations)], &image, &anchors)
+    gather(&[candidate(DSSE, envelope, annotations)], &image, &anchors, &|| false).unwrap()
 }
 
 fn by_key(key: PublicKey) -> Anchor {
@@ -270,7 +281,7 @@ fn a_key_authority_takes_its_keys_only() {
     let (alice_pem, bob_pem) = (pem("connaisseur-three-signers-alice"), pem("connaisseur-three-signers-bob"));
     let stranger = rcgen::KeyPair::generate().unwrap().public_key_pem();
     let keys = [alice.unwrap(), bob.unwrap(), PublicKey::parse_pem(&stranger).unwrap()];
-    let gathered = gather(&layers, &image, &keys.map(by_key));
+    let gathered = gather(&layers, &image, &keys.map(by_key), &|| false).unwrap();
     let authority = |name: &str, pem: &str| json!({"name": name, "keys": [{"name": "k", "pem": pem}]});
     let spec = |authorities: Vec<Value>, require: Value| json!({"images": ["**"], "authorities": authorities, "require": require});
     let (a, b, s) = (authority("a", &alice_pem), authority("b", &bob_pem), authority("s", &stranger));
@@ -341,7 +352,7 @@ fn proofs_are_needed_by_default_and_githubs_root_asks_for_a_timestamp_instead() 
     let case = "tests/data/bundles/sigstore-python--no_log_entry_fail";
     let artifact = image(bytes(format!("{case}/artifact")));
     let bundle = candidate(BUNDLE, bytes(format!("{case}/bundle.sigstore.json")), std::collections::BTreeMap::new());
-    let gathered = gather(&[bundle], &artifact, &[Anchor::Root(root(PUBLIC_GOOD))]);
+    let gathered = gather(&[bundle], &artifact, &[Anchor::Root(root(PUBLIC_GOOD))], &|| false).unwrap();
     let any = with(
         valid(),
         "/authorities/0/keyless/identities/0",

@@ -24,7 +24,14 @@ pub(super) async fn read(mut response: Response, cap: u64, what: &'static str) -
         if length > cap {
             return Err(RegistryError::TooLarge { what, cap });
         }
+        // Twice as much at a time, and never more than the cap, so that the memory is what was made room for.
+        if bytes.capacity() < bytes.len() + chunk.len() {
+            let most = usize::try_from(cap).unwrap_or(usize::MAX);
+            let wanted = bytes.capacity().saturating_mul(2).min(most).max(bytes.len() + chunk.len());
+            bytes.reserve_exact(wanted - bytes.len());
+        }
         bytes.extend_from_slice(&chunk);
     }
+    bytes.shrink_to_fit();
     Ok(bytes)
 }

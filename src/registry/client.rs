@@ -12,7 +12,7 @@ use reqwest::{Response, StatusCode, Url};
 
 use super::challenge::Challenge;
 use super::json::malformed;
-use super::limits::{LISTING_BYTES, LISTING_ENTRIES, LISTING_PAGES};
+use super::limits::{LISTING_BYTES, LISTING_ENTRIES, LISTING_PAGES, REFERRERS_BYTES};
 use super::manifest::{self, OCI_INDEX, index_entries, known_media_type};
 use super::token::{TokenCache, TokenKey, authorize};
 use super::transport::{Transport, authority, origin, status_error};
@@ -146,6 +146,7 @@ impl RegistryClient {
     ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
         let mut url = self.shared.transport.url(repository, &format!("referrers/{digest}"))?;
         let mut entries = Vec::new();
+        let mut bytes_left = REFERRERS_BYTES;
         for page in 0..LISTING_PAGES {
             let response = self.get(repository, &url, OCI_INDEX, "referrers").await?;
             let is_absent = matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
@@ -161,7 +162,8 @@ impl RegistryClient {
             if is_other {
                 return Err(malformed("referrers", "the listing is served as another kind of manifest"));
             }
-            let bytes = body::read(response, LISTING_BYTES, "referrers").await?;
+            let bytes = body::read(response, LISTING_BYTES.min(bytes_left), "referrers").await?;
+            bytes_left = bytes_left.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
             entries.extend(index_entries(&bytes, LISTING_ENTRIES.saturating_sub(entries.len()))?);
             match next {
                 Some(next) => url = next,

@@ -3,10 +3,14 @@
 //! the [referrers API](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers) and
 //! its [fallback tag](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema).
 //!
+//! What is found are candidates: where they are, not their content, which is fetched one by one when it is looked at, so that an
+//! image is never in memory with everything that is attached to it.
+//!
 //! What is found is untrusted: `subject`, annotations and artifact types are hints that only save requests. One place
 //! or layer that fails is recorded and hides none of the others. A cap that is passed fails the whole, whatever the
 //! order of answers, so that nobody can push a signature out of view by adding others.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{join_all, join4};
@@ -16,15 +20,42 @@ use super::limits::CONCURRENCY;
 use super::manifest::{ManifestParts, index_entries};
 use super::{Descriptor, ImageSource, Limits, ManifestSelector, RawManifest, RegistryError};
 use crate::evidence::{Discovered, DiscoveryPath, Format, Origin, is_candidate_layer};
-use crate::image::{Digest, ResolvedImage};
+use crate::image::{Digest, Repository, ResolvedImage};
 
 /// What was found, and what could not be looked at.
 #[derive(Clone, Debug)]
 pub struct Discovery {
     /// Candidates in an order that depends on their content alone.
-    pub candidates: Vec<Discovered>,
+    pub candidates: Vec<CandidateLayer>,
     /// Failures that may hide further candidates.
     pub problems: Vec<DiscoveryProblem>,
+}
+
+/// A layer that may hold a signature or an attestation, by what its manifest says of it.
+#[derive(Clone, Debug)]
+pub struct CandidateLayer {
+    origin: Origin,
+    media_type: String,
+    annotations: BTreeMap<String, String>,
+    size: u64,
+}
+
+impl CandidateLayer {
+    /// Fetches the layer. More bytes than its manifest announces are refused.
+    ///
+    /// # Errors
+    /// Why it is not there, with its place.
+    pub async fn fetch(
+        self,
+        source: &impl ImageSource,
+        repository: &Repository,
+    ) -> Result<Discovered, DiscoveryProblem> {
+        let Self { origin, media_type, annotations, size } = self;
+        match present(source.blob(repository, &origin.layer, size).await, "layer", &origin.layer) {
+            Ok(bytes) => Ok(Discovered::untrusted(origin, media_type, bytes, annotations)),
+            Err(error) => Err(DiscoveryProblem { path: origin.path, what: origin.layer.to_string(), error }),
+        }
+    }
 }
 
 /// A place or layer that could not be looked at.
@@ -70,13 +101,23 @@ pub async fn discover(
     let fallback = search.keep(DiscoveryPath::ReferrersTag, &fallback_tag, fallback)?.flatten();
     let fallback = search.read_fallback(&fallback_tag, fallback)?;
     search.fetch_referrers(listing, fallback, &mut found).await?;
-    let candidates = search.fetch_layers(found).await?;
-    Ok(Discovery { candidates, problems: search.problems })
+    let layer = |((layer, media_type, annotations), Found { path, manifest, size }): (Candidate, Found)| {
+        let origin = Origin { path, manifest, layer };
+        CandidateLayer { origin, media_type, annotations, size }
+    };
+    Ok(Discovery { candidates: found.into_iter().map(layer).collect(), problems: search.problems })
 }
 
 /// A layer as a candidate: its content, its claimed format, and its annotations, which may hold the signature.
 /// The same layer in two places is one candidate, found in the first of them.
 type Candidate = (Digest, String, BTreeMap<String, String>);
+
+/// Where a candidate was found first, and how many bytes it is said to have.
+struct Found {
+    path: DiscoveryPath,
+    manifest: Digest,
+    size: u64,
+}
 
 struct Search<'a, S> {
     source: &'a S,
@@ -96,7 +137,7 @@ impl<S: ImageSource> Search<'_, S> {
     ) -> Result<Option<T>, RegistryError> {
         match answer {
             Ok(value) => Ok(Some(value)),
-            Err(error @ RegistryError::TooMany { .. }) => Err(error),
+            Err(error) if error.ends_the_search() => Err(error),
             Err(error) => {
                 self.problems.push(DiscoveryProblem { path, what: what.to_owned(), error });
                 Ok(None)
@@ -104,8 +145,9 @@ impl<S: ImageSource> Search<'_, S> {
         }
     }
 
-    fn spend(&mut self, bytes: &[u8]) -> Result<(), RegistryError> {
-        self.bytes = self.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    /// Counts bytes of manifests that were read, and of layers that will be.
+    fn spend(&mut self, bytes: u64) -> Result<(), RegistryError> {
+        self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > self.limits.total_bytes {
             return Err(RegistryError::TooLarge {
                 what: "everything attached to the image",
@@ -120,9 +162,9 @@ impl<S: ImageSource> Search<'_, S> {
         &mut self,
         path: DiscoveryPath,
         manifest: &RawManifest,
-        found: &mut BTreeMap<Candidate, (DiscoveryPath, Digest)>,
+        found: &mut BTreeMap<Candidate, Found>,
     ) -> Result<(), RegistryError> {
-        self.spend(manifest.bytes())?;
+        self.spend(length(manifest.bytes()))?;
         let what = manifest.digest().to_string();
         let layers = if manifest.is_index() {
             Err(malformed("signature manifest", "it is an index"))
@@ -142,7 +184,18 @@ impl<S: ImageSource> Search<'_, S> {
                 self.problems.push(DiscoveryProblem { path, what: digest.to_string(), error });
                 continue;
             }
-            found.entry((digest, media_type, annotations)).or_insert_with(|| (path, manifest.digest().clone()));
+            match found.entry((digest, media_type, annotations)) {
+                Entry::Vacant(entry) => {
+                    self.spend(size)?;
+                    entry.insert(Found { path, manifest: manifest.digest().clone(), size });
+                }
+                // Whoever understates the size of somebody else's layer must not hide it.
+                Entry::Occupied(mut entry) => {
+                    let found = entry.get_mut();
+                    self.spend(size.saturating_sub(found.size))?;
+                    found.size = found.size.max(size);
+                }
+            }
             if found.len() > self.limits.candidates {
                 return Err(RegistryError::TooMany { what: "candidate signatures", cap: self.limits.candidates });
             }
@@ -162,7 +215,7 @@ impl<S: ImageSource> Search<'_, S> {
         let Some(fallback) = fallback else {
             return Ok(Vec::new());
         };
-        self.spend(fallback.bytes())?;
+        self.spend(length(fallback.bytes()))?;
         let entries = if fallback.is_index() {
             index_entries(fallback.bytes(), self.limits.listing_entries)
         } else {
@@ -175,7 +228,7 @@ impl<S: ImageSource> Search<'_, S> {
         &mut self,
         listing: Vec<Descriptor>,
         fallback: Vec<Descriptor>,
-        found: &mut BTreeMap<Candidate, (DiscoveryPath, Digest)>,
+        found: &mut BTreeMap<Candidate, Found>,
     ) -> Result<(), RegistryError> {
         let listing = listing.into_iter().map(|entry| (DiscoveryPath::ReferrersApi, entry));
         let fallback = fallback.into_iter().map(|entry| (DiscoveryPath::ReferrersTag, entry));
@@ -207,31 +260,10 @@ impl<S: ImageSource> Search<'_, S> {
         }
         Ok(())
     }
+}
 
-    async fn fetch_layers(
-        &mut self,
-        found: BTreeMap<Candidate, (DiscoveryPath, Digest)>,
-    ) -> Result<Vec<Discovered>, RegistryError> {
-        let found: Vec<_> = found.into_iter().collect();
-        let mut candidates = Vec::with_capacity(found.len());
-        let (source, repository) = (self.source, self.image.repository());
-        for group in found.chunks(CONCURRENCY) {
-            let requests = group
-                .iter()
-                .map(|((digest, media_type, _), _)| source.blob(repository, digest, self.layer_cap(media_type).1));
-            let answers = join_all(requests).await;
-            for (((digest, media_type, annotations), (path, manifest)), answer) in group.iter().zip(answers) {
-                let answer = present(answer, "layer", digest);
-                let Some(bytes) = self.keep(*path, &digest.to_string(), answer)? else {
-                    continue;
-                };
-                self.spend(&bytes)?;
-                let origin = Origin { path: *path, manifest: manifest.clone(), layer: digest.clone() };
-                candidates.push(Discovered::untrusted(origin, media_type.clone(), bytes, annotations.clone()));
-            }
-        }
-        Ok(candidates)
-    }
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// Whether a listed manifest is worth a request. Some registries and clients leave the type out or put that of the

@@ -75,6 +75,12 @@ pub enum RegistryError {
         /// The rule that is broken, without quoting the bytes.
         reason: String,
     },
+    /// No memory was free before the deadline of the request.
+    #[error("out of time while waiting for memory to read {what}, which other requests hold")]
+    MemoryExhausted {
+        /// What was to be read.
+        what: &'static str,
+    },
     /// Content that another document names is missing.
     #[error("{what} {digest} was not found")]
     NotFound {
@@ -106,6 +112,12 @@ pub enum RegistryError {
         host: String,
         /// The rule that is broken.
         reason: &'static str,
+    },
+    /// Everything that one request makes us read is more than its bound.
+    #[error("the images of this object, with what is attached to them, are together larger than {cap} bytes")]
+    RequestTooLarge {
+        /// The bound, in bytes.
+        cap: u64,
     },
     /// The total time for one operation is spent.
     #[error("{host} did not answer in time ({what})")]
@@ -168,10 +180,12 @@ impl RegistryError {
             Self::ImageNotFound { .. } => "ImageNotFound",
             Self::LayoutUnreadable { .. } => "LayoutUnreadable",
             Self::Malformed { .. } => "MalformedContent",
+            Self::MemoryExhausted { .. } => "MemoryExhausted",
             Self::NotFound { .. } => "ContentNotFound",
             Self::RateLimited { .. } => "RegistryRateLimited",
             Self::RealmRefused { .. } => "RegistryRealmRefused",
             Self::RedirectRefused { .. } => "RegistryRedirectRefused",
+            Self::RequestTooLarge { .. } => "ImagesTooLarge",
             Self::Timeout { .. } => "RegistryTimeout",
             Self::TooLarge { .. } => "ContentTooLarge",
             Self::TooMany { .. } => "ContentTooMany",
@@ -188,11 +202,13 @@ impl RegistryError {
             | Self::ClientUnusable { .. }
             | Self::CredentialsUnreadable { .. }
             | Self::LayoutUnreadable { .. }
+            | Self::MemoryExhausted { .. }
             | Self::RealmRefused { .. }
             | Self::Unauthorized { .. } => Blame::Configuration,
             Self::ImageNotFound { .. }
             | Self::Malformed { .. }
             | Self::NotFound { .. }
+            | Self::RequestTooLarge { .. }
             | Self::TooLarge { .. }
             | Self::TooMany { .. } => Blame::Image,
             Self::DigestMismatch { .. }
@@ -213,6 +229,7 @@ impl RegistryError {
             | Self::CredentialsUnreadable { .. }
             | Self::ImageNotFound { .. }
             | Self::LayoutUnreadable { .. }
+            | Self::MemoryExhausted { .. }
             | Self::NotFound { .. }
             | Self::RateLimited { .. }
             | Self::RealmRefused { .. }
@@ -221,10 +238,20 @@ impl RegistryError {
             | Self::Unauthorized { .. }
             | Self::Unavailable { .. }
             | Self::UnexpectedStatus { .. } => true,
-            Self::DigestMismatch { .. } | Self::Malformed { .. } | Self::TooLarge { .. } | Self::TooMany { .. } => {
-                false
-            }
+            Self::DigestMismatch { .. }
+            | Self::Malformed { .. }
+            | Self::RequestTooLarge { .. }
+            | Self::TooLarge { .. }
+            | Self::TooMany { .. } => false,
         }
+    }
+}
+
+impl RegistryError {
+    /// Whether this says something about all that is attached to an image, or about the whole request, and not about one place or
+    /// layer: a search that meets it has no result, lest somebody push a signature out of view.
+    pub fn ends_the_search(&self) -> bool {
+        matches!(self, Self::MemoryExhausted { .. } | Self::RequestTooLarge { .. } | Self::TooMany { .. })
     }
 }
 

@@ -10,6 +10,8 @@ pub(super) const MANIFEST_BYTES: u64 = 4 << 20;
 pub(super) const LISTING_BYTES: u64 = 1 << 20;
 /// Entries in a referrers listing, over all its pages, and in a layout's `index.json`.
 pub(super) const LISTING_ENTRIES: usize = 1_000;
+/// Bytes in a referrers listing, over all its pages.
+pub(super) const REFERRERS_BYTES: u64 = 2 << 20;
 /// Pages of one referrers listing.
 pub(super) const LISTING_PAGES: usize = 10;
 /// Bytes in the answer of a token service.
@@ -18,6 +20,8 @@ pub(super) const TOKEN_BYTES: u64 = 64 << 10;
 pub(super) const CONCURRENCY: usize = 8;
 /// Descendants of one index.
 pub(super) const CHILDREN: usize = 64;
+/// Annotations of one descriptor: genuine ones have some ten, and each takes many times its bytes once it is parsed.
+pub(super) const ANNOTATIONS: usize = 128;
 /// Levels of indexes below one another, the outermost included.
 pub(super) const INDEX_DEPTH: usize = 2;
 /// Redirects that one request may take.
@@ -38,7 +42,7 @@ pub struct Limits {
     pub listing_bytes: u64,
     /// Entries in that index.
     pub listing_entries: usize,
-    /// Bytes in a manifest that lists signatures.
+    /// Bytes in a manifest that lists signatures; genuine ones keep some 17 KiB of annotations for each.
     pub manifest_bytes: u64,
     /// Bytes in a simple signing payload.
     pub simple_signing_bytes: u64,
@@ -54,7 +58,7 @@ impl Default for Limits {
             candidates: 64,
             listing_bytes: LISTING_BYTES,
             listing_entries: LISTING_ENTRIES,
-            manifest_bytes: MANIFEST_BYTES,
+            manifest_bytes: 2 << 20,
             simple_signing_bytes: 64 << 10,
             total_bytes: 64 << 20,
         }

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::json::{OtherKeys, from_json, malformed, refuse_lookalikes};
+use super::limits::ANNOTATIONS;
 use super::{ManifestSelector, RegistryError};
 use crate::image::Digest;
 
@@ -252,6 +253,10 @@ impl RawDescriptor {
         refuse_lookalikes(&self.rest, DESCRIPTOR_FIELDS, what)?;
         let digest =
             Digest::parse(&self.digest).map_err(|_| malformed(what, "a descriptor's digest is not a sha256 digest"))?;
+        let annotations = self.annotations.unwrap_or_default();
+        if annotations.len() > ANNOTATIONS {
+            return Err(malformed(what, &format!("a descriptor has more than {ANNOTATIONS} annotations")));
+        }
         let platform = match self.platform {
             None => None,
             Some(RawPlatform { architecture, os, variant, rest }) => {
@@ -260,7 +265,7 @@ impl RawDescriptor {
             }
         };
         Ok(Descriptor {
-            annotations: self.annotations.unwrap_or_default(),
+            annotations,
             artifact_type: self.artifact_type.filter(|text| !text.is_empty()),
             digest,
             media_type: self.media_type,

@@ -10,6 +10,7 @@
 
 mod address;
 mod body;
+mod budget;
 mod challenge;
 mod client;
 mod credentials;
@@ -28,9 +29,10 @@ mod transport;
 
 use std::future::Future;
 
+pub use budget::{Held, LEAST_MEMORY_BYTES, MEMORY_BYTES, MemoryBudget, Metered, REQUEST_BYTES, RequestBudget};
 pub use client::RegistryClient;
 pub use credentials::{CredentialKey, CredentialStore};
-pub use discover::{Discovery, DiscoveryProblem, discover};
+pub use discover::{CandidateLayer, Discovery, DiscoveryProblem, discover};
 pub use error::{Blame, RegistryError};
 pub use layout::OciLayout;
 pub use limits::Limits;

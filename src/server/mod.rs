@@ -1,8 +1,15 @@
 //! The HTTPS server of the webhook, and a second port for probes and metrics.
 //!
-//! Bounds what comes in (bytes, requests at once, time) and hands the rest to `admission`. While there is nothing to judge by it
-//! answers 503 and lets the API server's `failurePolicy` deny.
+//! Bounds what comes in (connections, bytes, requests at once, time) and hands the rest to `admission`. While there is nothing to judge
+//! by it answers 503 and lets the API server's `failurePolicy` deny.
+//!
+//! A review passes these, in this order, and is sent away where one has no room: a connection (`connections`), a place among those
+//! whose body is read or who wait, bytes for its body, a slot to be judged (`slots`). It never waits for an earlier one while it
+//! holds a later one. Probes and metrics have a port, connections and nothing else.
 
+mod certificates;
+mod connections;
+mod slots;
 mod timeout;
 
 use std::net::TcpListener;
@@ -11,28 +18,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use arc_swap::ArcSwap;
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use axum::{Extension, Router};
+use futures::StreamExt as _;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
+use self::certificates::Certificate;
+use self::connections::{Activity, Port};
+use self::slots::Slots;
 use crate::admission::{self, Answered, Decided, NamespaceLookup};
 use crate::judge::Judge;
 use crate::policy::Snapshot;
 use crate::registry::ImageSource;
 use crate::telemetry::{Metrics, ReviewResult};
 
+pub use certificates::CertificateError;
+pub use connections::Bounds;
+
 /// Bytes of one review: the API server takes objects of 3 MiB, and a review holds two.
-const BODY_LIMIT: usize = 8 << 20;
-/// How often certificate files are looked at.
-const CERTIFICATE_POLL: Duration = Duration::from_secs(30);
+const BODY_LIMIT: u64 = 8 << 20;
+/// Bytes of all reviews together, from before they are read until they are answered.
+const BODIES_LIMIT: u64 = 64 << 20;
+/// Bytes of a permit.
+const PERMIT_BYTES: u64 = 1 << 10;
+/// How long a review may wait for a slot: half of its time, and no longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// How long the end waits for reviews that are judged: the longest time that a review may have.
+const LONGEST_DRAIN: Duration = Duration::from_secs(30);
 
 /// Where snapshots come from: the seam to `cluster`.
 pub trait Snapshots: NamespaceLookup + 'static {
@@ -40,6 +59,8 @@ pub trait Snapshots: NamespaceLookup + 'static {
     fn snapshot(&self) -> Result<Arc<Snapshot>, String>;
     /// Whether requests should come here, or why not.
     fn ready(&self) -> Result<(), String>;
+    /// How many policies were in force when there last was a snapshot, and how many did not parse.
+    fn policy_counts(&self) -> (usize, usize);
 }
 
 /// What the server needs to know.
@@ -51,19 +72,38 @@ pub struct ServerSettings {
     pub tls_key: PathBuf,
     /// Time for a review that names none.
     pub timeout: Duration,
-    /// Reviews at once; more are sent away with 429.
+    /// Reviews judged at once. As many more may wait; others are sent away with 429.
     pub concurrency: usize,
     /// How long requests are still taken after the end was announced.
     pub drain_delay: Duration,
+    /// The bounds of connections.
+    pub bounds: Bounds,
+}
+
+/// The two sockets of the server.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Where the API server calls, over TLS.
+    pub webhook: TcpListener,
+    /// Where probes and metrics are asked for, over plain HTTP.
+    pub probes: TcpListener,
 }
 
 struct App<S, C> {
     judge: Judge<S>,
     cluster: Arc<C>,
     metrics: Metrics,
-    slots: Semaphore,
+    certificate: Arc<ArcSwap<Certificate>>,
+    /// Reviews whose body is read, who wait, or who are judged.
+    present: Semaphore,
+    /// Memory for bodies.
+    bodies: Semaphore,
+    slots: Arc<Slots>,
     timeout: Duration,
+    body_timeout: Duration,
     ending: AtomicBool,
+    /// True once no request is taken any more.
+    end: watch::Receiver<bool>,
     now: fn() -> jiff::Timestamp,
 }
 
@@ -73,65 +113,89 @@ struct Parameters {
     timeout: Option<String>,
 }
 
-/// Serves until the process is told to end, then drains.
+/// Serves until `told_to_end` is done, then drains.
 ///
 /// # Errors
 /// Certificates that do not load, or a socket that fails.
 pub async fn serve<S: ImageSource + 'static, C: Snapshots>(
     settings: ServerSettings,
-    webhook: TcpListener,
-    probes: TcpListener,
+    sockets: Sockets,
     judge: Judge<S>,
     cluster: Arc<C>,
     now: fn() -> jiff::Timestamp,
-) -> std::io::Result<()> {
-    let ServerSettings { tls_certificate, tls_key, timeout, concurrency, drain_delay } = settings;
-    let slots = Semaphore::new(concurrency);
+    told_to_end: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let ServerSettings { tls_certificate, tls_key, timeout, concurrency, drain_delay, bounds } = settings;
+    let certificate = Arc::new(ArcSwap::from_pointee(Certificate::load(&tls_certificate, &tls_key).await?));
+    let (end, ended) = watch::channel(false);
     let app = Arc::new(App {
         judge,
         cluster,
         metrics: Metrics::default(),
-        slots,
+        certificate: Arc::clone(&certificate),
+        present: Semaphore::new(concurrency.saturating_mul(3)),
+        bodies: Semaphore::new(usize::try_from(BODIES_LIMIT / PERMIT_BYTES).unwrap_or(usize::MAX)),
+        slots: Slots::new(concurrency),
         timeout,
+        body_timeout: bounds.body,
         ending: AtomicBool::new(false),
+        end: ended.clone(),
         now,
     });
-    let tls = RustlsConfig::from_pem_file(&tls_certificate, &tls_key).await?;
-    let handle = Handle::new();
-    let reviews = Router::new()
-        .route("/validate", post(validate::<S, C>))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .with_state(Arc::clone(&app));
+    let reviews = Router::new().route("/validate", post(validate::<S, C>)).with_state(Arc::clone(&app));
     let observed = Router::new()
         .route("/livez", get(async || "ok"))
         .route("/readyz", get(ready::<S, C>))
         .route("/metrics", get(metrics::<S, C>))
         .with_state(Arc::clone(&app));
-    webhook.set_nonblocking(true)?;
-    probes.set_nonblocking(true)?;
-    let webhook = axum_server::from_tcp_rustls(webhook, tls.clone())?.handle(handle.clone());
-    let probes = axum_server::from_tcp(probes)?;
+    let poll = bounds.certificate_poll;
+    let probe_bounds = Bounds::default();
+    let webhook = Port {
+        listener: listener(sockets.webhook)?,
+        certificate: Some(Arc::clone(&certificate)),
+        router: reviews,
+        bounds,
+    };
+    let probes =
+        Port { listener: listener(sockets.probes)?, certificate: None, router: observed, bounds: probe_bounds };
+    // Probes are answered to the very end: nobody tells them.
+    let (_never, probes_end) = watch::channel(false);
+    let drained = async {
+        told_to_end.await;
+        tracing::info!("ending: not ready any more, draining");
+        app.ending.store(true, Ordering::Relaxed);
+        tokio::time::sleep(drain_delay).await;
+        // Those who still listen are connections and the accept loop below.
+        let _ = end.send(true);
+        tokio::time::sleep(LONGEST_DRAIN).await;
+        tracing::warn!("ending with reviews unanswered");
+    };
     tokio::select! {
-        ended = webhook.serve(reviews.into_make_service()) => ended,
-        ended = probes.serve(observed.into_make_service()) => ended,
-        () = reload(tls, tls_certificate, tls_key) => Ok(()),
-        () = drain(&app.ending, drain_delay, &handle) => Ok(()),
+        () = webhook.serve(ended) => Ok(()),
+        () = probes.serve(probes_end) => Ok(()),
+        never = certificates::follow(&certificate, &tls_certificate, &tls_key, poll) => match never {},
+        () = drained => Ok(()),
     }
 }
 
-/// Waits for the signal to end, turns unready, keeps serving while others notice, and lets what runs finish.
-async fn drain(ending: &AtomicBool, delay: Duration, handle: &Handle<std::net::SocketAddr>) {
-    terminated().await;
-    tracing::info!("ending: not ready any more, draining");
-    ending.store(true, Ordering::Relaxed);
-    tokio::time::sleep(delay).await;
-    handle.graceful_shutdown(Some(Duration::from_secs(30)));
-    while handle.connection_count() > 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A socket.
+    #[error("a socket cannot be used: {0}")]
+    Socket(#[from] std::io::Error),
 }
 
-async fn terminated() {
+fn listener(socket: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
+    socket.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(socket)
+}
+
+/// Done when the process is told to end by SIGTERM or SIGINT.
+pub async fn terminated() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -143,52 +207,117 @@ async fn terminated() {
     }
 }
 
-/// Reads the certificate again when a file changes. A pair that does not load is logged, and the old one stays.
-async fn reload(tls: RustlsConfig, certificate: PathBuf, key: PathBuf) {
-    let modified = async || {
-        let of = async |path: &PathBuf| tokio::fs::metadata(path).await.and_then(|found| found.modified()).ok();
-        (of(&certificate).await, of(&key).await)
-    };
-    let mut seen = modified().await;
-    loop {
-        tokio::time::sleep(CERTIFICATE_POLL).await;
-        let found = modified().await;
-        if found == seen {
-            continue;
+async fn validate<S: ImageSource + 'static, C: Snapshots>(
+    State(app): State<Arc<App<S, C>>>,
+    Query(parameters): Query<Parameters>,
+    Extension(activity): Extension<Activity>,
+    body: Body,
+) -> Response {
+    let _at_work = activity.enter();
+    app.review(parameters.timeout.as_deref(), body).await.unwrap_or_else(|turned_away| {
+        match turned_away {
+            TurnedAway::Shed => app.metrics.count(ReviewResult::Shed),
+            TurnedAway::NotReady(_) => app.metrics.count(ReviewResult::NotReady),
+            TurnedAway::Broken | TurnedAway::Ending | TurnedAway::Slow | TurnedAway::TooLarge => {}
         }
-        match tls.reload_from_pem_file(&certificate, &key).await {
-            Ok(()) => {
-                tracing::info!("certificate loaded again");
-                seen = found;
+        turned_away.into_response()
+    })
+}
+
+/// A request that is not answered with a review.
+enum TurnedAway {
+    /// Its body broke off.
+    Broken,
+    /// The server ends, and the request is not complete.
+    Ending,
+    /// There is nothing to judge by.
+    NotReady(String),
+    /// Too much at once. The API server takes it for a failure, and its clients try again.
+    Shed,
+    /// Its body took too long.
+    Slow,
+    /// Its body is too long.
+    TooLarge,
+}
+
+impl IntoResponse for TurnedAway {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Broken => StatusCode::BAD_REQUEST.into_response(),
+            Self::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending").into_response(),
+            Self::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
+            Self::Shed => {
+                let retry = [(header::RETRY_AFTER, HeaderValue::from_static("1"))];
+                (retry, StatusCode::TOO_MANY_REQUESTS).into_response()
             }
-            Err(error) => tracing::warn!(%error, "the changed certificate does not load; keeping the old one"),
+            Self::Slow => StatusCode::REQUEST_TIMEOUT.into_response(),
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
         }
     }
 }
 
-async fn validate<S: ImageSource + 'static, C: Snapshots>(
-    State(app): State<Arc<App<S, C>>>,
-    Query(parameters): Query<Parameters>,
-    body: Bytes,
-) -> Response {
-    let started = Instant::now();
-    let Ok(_slot) = app.slots.try_acquire() else {
-        app.metrics.count(ReviewResult::Shed);
-        return ([(header::RETRY_AFTER, HeaderValue::from_static("1"))], StatusCode::TOO_MANY_REQUESTS).into_response();
-    };
-    let snapshot = match app.cluster.snapshot() {
-        Ok(snapshot) => snapshot,
-        Err(reason) => {
-            app.metrics.count(ReviewResult::NotReady);
-            return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
+impl<S: ImageSource + 'static, C: Snapshots> App<S, C> {
+    /// The answer to a review, or to whoever is sent away.
+    async fn review(&self, timeout: Option<&str>, body: Body) -> Result<Response, TurnedAway> {
+        let started = Instant::now();
+        let deadline = started + timeout::budget(timeout, self.timeout);
+        let _present = self.present.try_acquire().map_err(|_full| TurnedAway::Shed)?;
+        // Asked before anything is read, and again for what is judged by.
+        self.snapshot()?;
+        let (body, bytes) = self.read(body, deadline.min(started + self.body_timeout)).await?;
+        let answered = match admission::decode(&body) {
+            Ok(review) => {
+                drop(body);
+                let wait = (deadline.saturating_duration_since(Instant::now()) / 2).min(LONGEST_WAIT);
+                let slot = self.slots.acquire(review.namespace(), Instant::now() + wait).await;
+                let _slot = slot.ok_or(TurnedAway::Shed)?;
+                let snapshot = self.snapshot()?;
+                review.answer(&self.judge, &snapshot, &*self.cluster, (self.now)(), deadline).await
+            }
+            Err(denied) => *denied,
+        };
+        drop(bytes);
+        let took = started.elapsed();
+        self.metrics.judged(answered.decided.as_ref().map(|decided| &decided.decision), took);
+        log(&answered, took);
+        Ok(axum::Json(answered.response).into_response())
+    }
+
+    fn snapshot(&self) -> Result<Arc<Snapshot>, TurnedAway> {
+        self.cluster.snapshot().map_err(TurnedAway::NotReady)
+    }
+
+    /// The whole body, and the memory that it is in. Who announces no length is taken to send the most.
+    async fn read(&self, body: Body, until: Instant) -> Result<(Vec<u8>, SemaphorePermit<'_>), TurnedAway> {
+        let announced = body.size_hint().exact().unwrap_or(BODY_LIMIT);
+        if announced > BODY_LIMIT {
+            return Err(TurnedAway::TooLarge);
         }
-    };
-    let deadline = started + timeout::budget(parameters.timeout.as_deref(), app.timeout);
-    let answered = admission::answer(&app.judge, &snapshot, &*app.cluster, &body, (app.now)(), deadline).await;
-    let took = started.elapsed();
-    app.metrics.judged(answered.decided.as_ref().map(|decided| &decided.decision), took);
-    log(&answered, took);
-    axum::Json(answered.response).into_response()
+        let permits = u32::try_from(announced.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        let room = tokio::time::timeout_at(until, self.bodies.acquire_many(permits)).await;
+        let Ok(Ok(room)) = room else { return Err(TurnedAway::Shed) };
+        let mut end = self.end.clone();
+        tokio::select! {
+            read = tokio::time::timeout_at(until, collect(body)) => {
+                Ok((read.unwrap_or(Err(TurnedAway::Slow))?, room))
+            }
+            // Half a request is nothing to finish.
+            _ = end.wait_for(|end| *end) => Err(TurnedAway::Ending),
+        }
+    }
+}
+
+async fn collect(body: Body) -> Result<Vec<u8>, TurnedAway> {
+    let mut chunks = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_broken| TurnedAway::Broken)?;
+        if u64::try_from(bytes.len() + chunk.len()).unwrap_or(u64::MAX) > BODY_LIMIT {
+            return Err(TurnedAway::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 /// One line a review, from its end.
@@ -206,14 +335,13 @@ async fn ready<S: ImageSource + 'static, C: Snapshots>(State(app): State<Arc<App
     if app.ending.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, "ending".to_owned());
     }
-    match app.cluster.ready() {
+    match app.certificate.load().check((app.now)()).and_then(|()| app.cluster.ready()) {
         Ok(()) => (StatusCode::OK, "ok".to_owned()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
     }
 }
 
 async fn metrics<S: ImageSource + 'static, C: Snapshots>(State(app): State<Arc<App<S, C>>>) -> Response {
-    let policies = app.cluster.snapshot().map_or((0, 0), |snapshot| snapshot.policy_counts());
-    let text = app.metrics.render(policies);
+    let text = app.metrics.render(app.cluster.policy_counts());
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }

@@ -49,10 +49,30 @@ impl Gathered {
     pub fn refused(&self) -> &[Refusal] {
         &self.refused
     }
+
+    /// Adds what further candidates of the same image gave.
+    pub fn extend(&mut self, further: Self) {
+        self.verified.extend(further.verified);
+        self.refused.extend(further.refused);
+    }
 }
 
-/// Verifies every candidate under every anchor. Each is parsed once.
-pub fn gather(candidates: &[Discovered], image: &ResolvedImage, anchors: &[Anchor]) -> Gathered {
+/// Verification was told to stop before everything was tried. What had been verified by then is dropped: it is no result.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("verification was stopped before every candidate was tried")]
+pub struct Cancelled;
+
+/// Verifies every candidate under every anchor. Each is parsed once. `is_cancelled` is asked before each of these, so that nothing runs
+/// on for nobody; one of them costs milliseconds.
+///
+/// # Errors
+/// [`Cancelled`] if it said so once.
+pub fn gather(
+    candidates: &[Discovered],
+    image: &ResolvedImage,
+    anchors: &[Anchor],
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Gathered, Cancelled> {
     let mut gathered = Gathered::default();
     for discovered in candidates {
         let refusal = |under: Option<AnchorId>, error: &VerifyError| Refusal {
@@ -70,11 +90,37 @@ pub fn gather(candidates: &[Discovered], image: &ResolvedImage, anchors: &[Ancho
             }
         };
         for anchor in anchors {
+            if is_cancelled() {
+                return Err(Cancelled);
+            }
             match verify_parsed(&candidate, discovered, Artifact::from(image), anchor) {
                 Ok(evidence) => gathered.verified.push(evidence),
                 Err(error) => gathered.refused.push(refusal(Some(anchor.id()), &error)),
             }
         }
     }
-    gathered
+    Ok(gathered)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::trust::PUBLIC_GOOD;
+    use crate::verify::fixtures::{DSSE, candidate, root, slsa};
+
+    /// One good candidate, twice, under a root: what was verified before the stop is no result either.
+    #[test]
+    fn a_stop_between_any_two_steps_leaves_no_result() {
+        let (image, envelope, annotations) = slsa();
+        let good = candidate(DSSE, envelope, annotations);
+        let (candidates, anchors) = ([good.clone(), good], [Anchor::Root(root(PUBLIC_GOOD))]);
+        for (steps, expected) in [(0_u8, None), (1, None), (2, Some(2))] {
+            let left = Cell::new(steps);
+            let is_cancelled = || left.replace(left.get().saturating_sub(1)) == 0;
+            let gathered = gather(&candidates, &image, &anchors, &is_cancelled);
+            assert_eq!(gathered.map(|gathered| gathered.verified().len()).ok(), expected, "{steps}");
+        }
+    }
 }

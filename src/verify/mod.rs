@@ -32,7 +32,7 @@ use crate::trust::{KeyFingerprint, Operator};
 pub use anchor::{Anchor, AnchorId};
 pub use artifact::Artifact;
 pub use certificate::claim_names;
-pub use gather::{Gathered, Refusal, gather};
+pub use gather::{Cancelled, Gathered, Refusal, gather};
 pub use steps::{verify, verify_with_key, verify_with_root};
 
 /// The predicate type of the statement with which cosign 3 signs an image: a signature, not an attestation.

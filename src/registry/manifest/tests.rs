@@ -100,6 +100,17 @@ fn reads_descriptors_or_refuses_the_index() {
 }
 
 #[test]
+fn a_descriptor_has_so_many_annotations_and_no_more() {
+    for (count, accepted) in [(128, true), (129, false)] {
+        let annotations: BTreeMap<String, &str> = (0..count).map(|number| (number.to_string(), "")).collect();
+        let text = serde_json::json!({"schemaVersion": 2, "manifests": [{"mediaType": OCI_MANIFEST, "digest": DIGEST, "size": 7,
+            "annotations": annotations}]})
+        .to_string();
+        assert_eq!(index_entries(text.as_bytes(), 1).is_ok(), accepted, "{count}");
+    }
+}
+
+#[test]
 fn never_quotes_a_document() {
     let error = read(r#"{"schemaVersion":"INTERNAL-SECRET"}"#, None).unwrap_err();
     assert!(!error.to_string().contains("SECRET"), "{error}");
