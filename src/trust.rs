@@ -217,6 +217,12 @@ impl PublicKey {
         &self.fingerprint
     }
 
+    /// The algorithm that signatures are verified by, in the verifier's spelling. The fingerprint does not settle it: an RSA key may
+    /// be used with more than one padding.
+    pub fn algorithm(&self) -> String {
+        format!("{:?}", self.algorithm)
+    }
+
     pub(crate) fn verification_key(&self) -> &VerificationKey {
         &self.key
     }

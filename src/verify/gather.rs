@@ -9,8 +9,12 @@ use crate::evidence::{Discovered, Format, Origin};
 use crate::image::ResolvedImage;
 use crate::trust::{PublicKey, TrustMaterial};
 
+/// The version of what verification reads and says. Raised with every change that could make it say something else about the same
+/// bytes, so that what an older version said is not taken for its word.
+pub const SCHEMA_VERSION: u32 = 1;
+
 /// What the candidates of one image proved, and what they did not.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Gathered {
     verified: Vec<Evidence>,
     refused: Vec<Refusal>,
@@ -36,6 +40,14 @@ impl Gathered {
     #[cfg(test)]
     pub(super) fn of(verified: Vec<Evidence>) -> Self {
         Self { verified, refused: Vec::new() }
+    }
+
+    /// Adds what a candidate proved earlier, for one of the same content that was found at `origin`. The place of the earlier one is
+    /// dropped: it may be in a registry that the present caller cannot read.
+    pub fn extend_as_found_at(&mut self, origin: &Origin, earlier: &Self) {
+        let Self { verified, refused } = earlier;
+        self.verified.extend(verified.iter().map(|one| Evidence { origin: origin.clone(), ..one.clone() }));
+        self.refused.extend(refused.iter().map(|one| Refusal { origin: origin.clone(), ..one.clone() }));
     }
 
     /// What was verified.

@@ -27,7 +27,7 @@ use crate::trust::KeyFingerprint;
 
 pub use artifact::Artifact;
 pub use certificate::verify_with_root;
-pub use gather::{Gathered, Refusal, gather};
+pub use gather::{Gathered, Refusal, SCHEMA_VERSION, gather};
 pub use key::verify_with_key;
 
 /// The predicate type of the statement with which cosign 3 signs an image: a signature, not an attestation.
