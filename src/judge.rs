@@ -18,8 +18,9 @@ use crate::policy::{
     through_children, undecided, unparsable,
 };
 use crate::registry::{Discovery, ImageSource, Limits, RegistryError, children, discover, resolve};
+use crate::store::{EvidenceCache, Store, VerificationEnded};
 use crate::trust::{PublicKey, TrustMaterial};
-use crate::verify::{Gathered, gather};
+use crate::verify::Gathered;
 use crate::workload::ContainerImage;
 
 /// Images of one object that are judged at the same time.
@@ -36,11 +37,12 @@ pub struct Request {
     pub runs: bool,
 }
 
-/// What judges: where images come from, and within which limits.
+/// What judges: where images come from, within which limits, and what is known about evidence already.
 #[derive(Debug)]
 pub struct Judge<S> {
     source: S,
     limits: Limits,
+    store: Store,
 }
 
 /// What is the same for all images of a request.
@@ -66,9 +68,20 @@ impl Judged {
 }
 
 impl<S: ImageSource> Judge<S> {
-    /// A judge over this source.
+    /// A judge over this source, with a store of its own for evidence. What the source remembers is the source's affair.
     pub fn new(source: S, limits: Limits) -> Self {
-        Self { source, limits }
+        Self { source, limits, store: Store::default() }
+    }
+
+    /// The same judge with the evidence of this store.
+    #[must_use]
+    pub fn with_store(self, store: Store) -> Self {
+        Self { store, ..self }
+    }
+
+    /// The store, for its figures.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Judges every image of a request by one snapshot. What is not done at the deadline is refused, and says what was slow.
@@ -116,7 +129,10 @@ impl<S: ImageSource> Judge<S> {
         // The one resolution of this request: only its digest goes on.
         let resolved = match within(context.deadline, "resolving", reference, resolve(&self.source, reference)).await {
             Ok(resolved) => resolved,
-            Err(problem) => return unresolved(&possible, context, &problem),
+            Err(problem) => {
+                self.source.forget(reference.repository());
+                return unresolved(&possible, context, &problem);
+            }
         };
         let digest = Some(resolved.digest().clone());
         if let Some(revoked) = revocations.artifact(resolved.digest()) {
@@ -131,7 +147,12 @@ impl<S: ImageSource> Judge<S> {
         if selected.is_empty() {
             return Judged { digest, finding: Finding::Unmatched };
         }
-        Judged { digest, finding: Finding::Judged(self.verdicts(&resolved, &selected, context).await) }
+        let verdicts = self.verdicts(&resolved, &selected, context).await;
+        if !verdicts.iter().all(Verdict::passes) {
+            // Whoever reads this may mend it and try again at once.
+            self.source.forget(resolved.repository());
+        }
+        Judged { digest, finding: Finding::Judged(verdicts) }
     }
 
     /// Whether something below an index is struck out. What cannot be fetched might be.
@@ -183,7 +204,7 @@ impl<S: ImageSource> Judge<S> {
             Err(problem) => return stopped(policies, &problem),
         };
         let problems: Vec<Problem> = discovery.problems.iter().map(|found| problem(&found.error)).collect();
-        let work = verify(discovery, image.clone(), policies, context.snapshot);
+        let work = verify(self.store.evidence(), &discovery, image, policies, context.snapshot);
         let gathered = match within(context.deadline, "verifying signatures of", image.reference(), work).await {
             Ok(gathered) => gathered,
             Err(problem) => return stopped(policies, &problem),
@@ -236,10 +257,11 @@ impl<S: ImageSource> Judge<S> {
     }
 }
 
-/// Verifies off the async threads: a candidate costs a millisecond of arithmetic.
+/// Verifies under every root and key that the policies name, or remembers having done so.
 async fn verify(
-    discovery: Discovery,
-    image: ResolvedImage,
+    evidence: &EvidenceCache,
+    discovery: &Discovery,
+    image: &ResolvedImage,
     policies: &[Arc<Policy>],
     snapshot: &Snapshot,
 ) -> Result<Gathered, Stopped> {
@@ -257,8 +279,7 @@ async fn verify(
     }
     let roots: Vec<TrustMaterial> = roots.into_values().collect();
     let keys: Vec<PublicKey> = keys.into_values().collect();
-    let work = move || gather(&discovery.candidates, &image, &roots, &keys);
-    tokio::task::spawn_blocking(work).await.map_err(|error| Stopped::Verification(error.to_string()))
+    Ok(evidence.gather(&discovery.candidates, image, &roots, &keys).await?)
 }
 
 /// The verdicts that need no evidence: of policies that do not parse, and of those whose namespaces cannot be told.
@@ -313,8 +334,8 @@ enum Stopped {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The thread that verified.
-    #[error("verification ended early: {0}")]
-    Verification(String),
+    #[error(transparent)]
+    Verification(#[from] VerificationEnded),
 }
 
 fn problem(error: &RegistryError) -> Problem {
