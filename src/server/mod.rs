@@ -214,6 +214,7 @@ async fn ready<S: ImageSource + 'static, C: Snapshots>(State(app): State<Arc<App
 
 async fn metrics<S: ImageSource + 'static, C: Snapshots>(State(app): State<Arc<App<S, C>>>) -> Response {
     let policies = app.cluster.snapshot().map_or((0, 0), |snapshot| snapshot.policy_counts());
+    app.metrics.remembered(&app.judge.store().readings());
     let text = app.metrics.render(policies);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }
