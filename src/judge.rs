@@ -3,8 +3,6 @@
 //! Used by the webhook and by the command line alike. It decides nothing: `decision` does, over what is returned here. Every way
 //! out of this file is a verdict or a refusal; no error is dropped.
 
-mod verification;
-
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -24,9 +22,9 @@ use crate::registry::{
     CandidateLayer, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
     resolve,
 };
-use crate::verify::Gathered;
+use crate::store::{Store, VerificationEnded};
+use crate::verify::{Anchor, AnchorId, Gathered};
 use crate::workload::ContainerImage;
-use verification::{Material, Threads, VerificationEnded};
 
 /// Images of one object that are judged at the same time.
 const CONCURRENCY: usize = 8;
@@ -44,13 +42,13 @@ pub struct Request {
     pub runs: bool,
 }
 
-/// What judges: where images come from, and within which limits.
+/// What judges: where images come from, within which limits, and what is known about evidence already.
 #[derive(Debug)]
 pub struct Judge<S> {
     source: S,
     limits: Limits,
     memory: MemoryBudget,
-    threads: Threads,
+    store: Store,
 }
 
 /// What is the same for all images of a request.
@@ -91,9 +89,10 @@ impl Judged {
 }
 
 impl<S: ImageSource> Judge<S> {
-    /// A judge over this source, with the default memory.
+    /// A judge over this source, with the default memory and a store of its own for evidence. What the source remembers is the
+    /// source's affair.
     pub fn new(source: S, limits: Limits) -> Self {
-        Self { source, limits, memory: MemoryBudget::default(), threads: Threads::default() }
+        Self { source, limits, memory: MemoryBudget::default(), store: Store::default() }
     }
 
     /// With this much memory for all requests together.
@@ -101,6 +100,18 @@ impl<S: ImageSource> Judge<S> {
     pub fn with_memory(mut self, memory: MemoryBudget) -> Self {
         self.memory = memory;
         self
+    }
+
+    /// With the evidence of this store.
+    #[must_use]
+    pub fn with_store(mut self, store: Store) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// The store, for its figures.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Judges every image of a request by one snapshot. What is not done at the deadline is refused, and says what was slow.
@@ -162,7 +173,10 @@ impl<S: ImageSource> Judge<S> {
         let source = Metered::new(&self.source, &context.budget);
         let resolved = match within(context.deadline, "resolving", reference, resolve(&source, reference)).await {
             Ok(resolved) => resolved,
-            Err(problem) => return unresolved(possible, context, &problem),
+            Err(problem) => {
+                self.source.forget(reference.repository());
+                return unresolved(possible, context, &problem);
+            }
         };
         let digest = Some(resolved.digest().clone());
         if let Some(revoked) = revocations.artifact(resolved.digest()) {
@@ -177,8 +191,12 @@ impl<S: ImageSource> Judge<S> {
         if selected.is_empty() {
             return Judged::new(digest, Finding::Unmatched);
         }
-        let finding = Finding::Judged(self.verdicts(&resolved, &selected, context).await);
-        Judged { digest, finding, selected }
+        let verdicts = self.verdicts(&resolved, &selected, context).await;
+        if !verdicts.iter().all(Verdict::passes) {
+            // Whoever reads this may mend it and try again at once.
+            self.source.forget(resolved.repository());
+        }
+        Judged { digest, finding: Finding::Judged(verdicts), selected }
     }
 
     /// Whether something below an index is struck out. What cannot be fetched might be.
@@ -232,12 +250,12 @@ impl<S: ImageSource> Judge<S> {
             Err(problem) => return stopped(policies, &problem),
         };
         let mut problems: Vec<Problem> = discovery.problems.iter().map(|found| problem(&found.error)).collect();
-        let material = Arc::new(Material::new(policies, context.snapshot));
+        let anchors = anchors(policies, context.snapshot);
         let (mut left, mut running) = (discovery.candidates.into_iter(), FuturesOrdered::new());
         let mut gathered = Gathered::default();
         loop {
             for candidate in left.by_ref().take(CANDIDATES_AT_ONCE.saturating_sub(running.len())) {
-                running.push_back(self.examine(candidate, image, &material, context));
+                running.push_back(self.examine(candidate, image, &anchors, context));
             }
             let Some(examined) = running.next().await else { break };
             match examined {
@@ -256,7 +274,7 @@ impl<S: ImageSource> Judge<S> {
         &self,
         candidate: CandidateLayer,
         image: &ResolvedImage,
-        material: &Arc<Material>,
+        anchors: &[Anchor],
         context: &Context<'_>,
     ) -> Result<Examined, Problem> {
         let source = Metered::new(&self.source, &context.budget);
@@ -267,7 +285,7 @@ impl<S: ImageSource> Judge<S> {
             Err(found) if found.error.ends_the_search() => return Err(problem(&found.error)),
             Err(found) => return Ok(Examined::Missing(problem(&found.error))),
         };
-        let work = self.threads.verify(candidate, source.into_held(), image.clone(), Arc::clone(material));
+        let work = self.store.evidence().gather(std::slice::from_ref(&candidate), image, anchors, source.into_held());
         within(context.deadline, "verifying signatures of", image.reference(), work).await.map(Examined::Verified)
     }
 
@@ -317,6 +335,13 @@ impl<S: ImageSource> Judge<S> {
         };
         own.into_iter().enumerate().map(through).collect()
     }
+}
+
+/// Everything that an image's candidates are verified under.
+fn anchors(policies: &[Arc<Policy>], snapshot: &Snapshot) -> Vec<Anchor> {
+    let anchors = policies.iter().flat_map(|policy| policy.anchors(snapshot.roots()));
+    let distinct: BTreeMap<AnchorId, Anchor> = anchors.map(|anchor| (anchor.id(), anchor)).collect();
+    distinct.into_values().collect()
 }
 
 /// What became of one candidate.

@@ -18,10 +18,11 @@
 //! settings       flags -> typed settings                                     uses: pure half
 //!   EFFECTS: async, thin
 //! registry       where images and signatures come from                       uses: pure half
-//! judge          orders resolve, revoke, discover, verify, evaluate          uses: pure half, registry
+//! store          content, resolutions, listings and evidence, remembered      uses: pure half, registry
+//! judge          orders resolve, revoke, discover, verify, evaluate          uses: pure half, registry, store
 //! admission      AdmissionReview -> AdmissionReview                          uses: pure half, registry, judge
 //! cluster        watches, one published snapshot                             uses: pure half
-//! telemetry      logs and metrics                                            uses: decision
+//! telemetry      logs and metrics                                            uses: decision store
 //! server         HTTPS, probes, metrics port                                 uses: pure half, registry, judge, admission, telemetry
 //! cli            subcommands; does the wiring                                uses: all
 //! ```
@@ -43,6 +44,8 @@ pub mod decision;
 pub mod settings;
 
 pub mod registry;
+
+pub mod store;
 
 pub mod judge;
 

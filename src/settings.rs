@@ -110,6 +110,17 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses seconds for which an answer is remembered.
+///
+/// # Errors
+/// Text that is not a whole number from 0 to 300.
+pub fn lifetime(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 0..=300) => Ok(Duration::from_secs(seconds)),
+        _ => Err("a whole number of seconds from 0 to 300".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +140,10 @@ mod tests {
         assert_eq!(seconds("10"), Ok(Duration::from_secs(10)));
         for bad in ["0", "-1", "3601", "1.5", "x", ""] {
             assert!(seconds(bad).is_err(), "{bad}");
+        }
+        assert_eq!((lifetime("0"), lifetime("300")), (Ok(Duration::ZERO), Ok(Duration::from_mins(5))));
+        for bad in ["-1", "301", "1.5", "x", ""] {
+            assert!(lifetime(bad).is_err(), "{bad}");
         }
     }
 }

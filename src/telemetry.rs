@@ -2,7 +2,7 @@
 //!
 //! A counter is bumped once a request, from its decision, never between the steps. No label and no log line carries a secret.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -16,6 +16,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::decision::{Answer, Decision};
+use crate::store::{Kind, Reading};
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -77,6 +78,38 @@ struct ReviewLabels {
     result: ReviewResult,
 }
 
+/// A part of the store.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub enum CachePart {
+    /// Layers, by digest.
+    Blob,
+    /// What candidates proved or did not.
+    Evidence,
+    /// Referrers, and the tags that hold signatures.
+    Listing,
+    /// Manifests, by digest.
+    Manifest,
+    /// What tags name.
+    Resolution,
+}
+
+impl From<Kind> for CachePart {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Blob => Self::Blob,
+            Kind::Evidence => Self::Evidence,
+            Kind::Listing => Self::Listing,
+            Kind::Manifest => Self::Manifest,
+            Kind::Resolution => Self::Resolution,
+        }
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct CacheLabels {
+    part: CachePart,
+}
+
 /// All metric families.
 #[derive(Debug)]
 pub struct Metrics {
@@ -85,6 +118,9 @@ pub struct Metrics {
     seconds: Histogram,
     policies: Gauge<u64, AtomicU64>,
     invalid_policies: Gauge<u64, AtomicU64>,
+    cache_hits: Family<CacheLabels, Counter>,
+    cache_misses: Family<CacheLabels, Counter>,
+    cache_bytes: Family<CacheLabels, Gauge<u64, AtomicU64>>,
 }
 
 impl Default for Metrics {
@@ -98,7 +134,15 @@ impl Default for Metrics {
         registry.register("admission_review_duration_seconds", "Time that a judged review took", seconds.clone());
         registry.register("policies", "Policies in force", policies.clone());
         registry.register("invalid_policies", "Stored policies that do not parse", invalid_policies.clone());
-        Self { registry, reviews, seconds, policies, invalid_policies }
+        let (cache_hits, cache_misses, cache_bytes) = (Family::default(), Family::default(), Family::default());
+        registry.register(
+            "cache_hits",
+            "Questions answered from memory, or by the work of another",
+            cache_hits.clone(),
+        );
+        registry.register("cache_misses", "Questions passed on to a registry, or verified", cache_misses.clone());
+        registry.register("cache_bytes", "Bytes held in memory", cache_bytes.clone());
+        Self { registry, reviews, seconds, policies, invalid_policies, cache_hits, cache_misses, cache_bytes }
     }
 }
 
@@ -120,6 +164,17 @@ impl Metrics {
         self.reviews.get_or_create(&ReviewLabels { result }).inc();
     }
 
+    /// Takes over the figures of the store, which counts by itself.
+    pub fn remembered(&self, readings: &[Reading]) {
+        for Reading { kind, hits, misses, bytes } in readings {
+            let labels = CacheLabels { part: CachePart::from(*kind) };
+            // The store's counters only grow, so a later reading may replace an earlier one.
+            self.cache_hits.get_or_create(&labels).inner().fetch_max(*hits, Ordering::Relaxed);
+            self.cache_misses.get_or_create(&labels).inner().fetch_max(*misses, Ordering::Relaxed);
+            self.cache_bytes.get_or_create(&labels).set(*bytes);
+        }
+    }
+
     /// The exposition in `OpenMetrics` text, with the policies as they are now.
     pub fn render(&self, policies: (usize, usize)) -> String {
         self.policies.set(policies.0 as u64);
@@ -128,5 +183,32 @@ impl Metrics {
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn every_part_of_the_store_has_its_figures() {
+        let metrics = Metrics::default();
+        metrics.remembered(&Store::default().readings());
+        let later = Reading { kind: Kind::Evidence, hits: 7, misses: 2, bytes: 4_096 };
+        metrics.remembered(&[later]);
+        metrics.remembered(&[later]);
+        let text = metrics.render((0, 0));
+        for line in [
+            r#"countersign_cache_hits_total{part="Evidence"} 7"#,
+            r#"countersign_cache_misses_total{part="Evidence"} 2"#,
+            r#"countersign_cache_bytes{part="Evidence"} 4096"#,
+            r#"countersign_cache_hits_total{part="Blob"} 0"#,
+            r#"countersign_cache_bytes{part="Listing"} 0"#,
+            r#"countersign_cache_misses_total{part="Manifest"} 0"#,
+            r#"countersign_cache_misses_total{part="Resolution"} 0"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
     }
 }

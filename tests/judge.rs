@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a fake that cannot be set up fails its test")]
 #![expect(clippy::similar_names, reason = "`signer` and `signed` are the field's words")]
 
+#[path = "support/signer.rs"]
+mod signer;
 #[path = "support/registry.rs"]
 mod support;
 
@@ -12,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use base64::Engine as _;
 use countersign::decision::{Answer, Decision, ImageVerdicts};
 use countersign::image::Digest;
 use countersign::judge::{Judge, Request};
@@ -21,39 +22,11 @@ use countersign::registry::{Limits, MEMORY_BYTES, MemoryBudget};
 use countersign::trust::TrustRoots;
 use countersign::workload::ContainerImage;
 use serde_json::{Value, json};
-use sigstore_crypto::KeyPair;
+use signer::{SIMPLE_SIGNING, Signer, TAR, image};
 use support::{Content, FakeRegistry, OCI_INDEX, OCI_MANIFEST, Seen, client, manifest, options, respond};
 use tokio::time::Instant;
 
-const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-const TAR: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const IN_TOTO: &str = "application/vnd.in-toto+json";
-
-struct Signer(KeyPair);
-
-impl Signer {
-    fn new() -> Self {
-        Self(KeyPair::generate_ecdsa_p256().unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.public_key_der().unwrap().to_pem()
-    }
-
-    /// Adds a signature of a manifest under cosign's tag.
-    fn sign(&self, content: Content, signed: &[u8]) -> Content {
-        let digest = Digest::of(signed);
-        let payload = json!({"critical": {"identity": {"docker-reference": ""},
-            "image": {"docker-manifest-digest": digest.to_string()}, "type": "cosign container image signature"},
-            "optional": null})
-        .to_string();
-        let signature = self.0.sign(payload.as_bytes()).unwrap();
-        let signature = base64::engine::general_purpose::STANDARD.encode(signature.as_bytes());
-        let layer =
-            manifest(&[(SIMPLE_SIGNING, payload.as_bytes(), &[("dev.cosignproject.cosign/signature", &signature)])]);
-        content.with(payload.as_bytes()).with_tag(&format!("sha256-{}.sig", digest.hex()), &layer)
-    }
-}
 
 fn policy(pem: &str, tags: &str) -> Arc<Policy> {
     let policy = json!({
@@ -61,10 +34,6 @@ fn policy(pem: &str, tags: &str) -> Arc<Policy> {
         "spec": {"images": ["**"], "tags": tags, "authorities": [{"name": "a", "keys": [{"name": "k", "pem": pem}]}]},
     });
     Arc::new(Policy::parse(&policy).unwrap())
-}
-
-fn image(layer: &str) -> Vec<u8> {
-    manifest(&[(TAR, layer.as_bytes(), &[])])
 }
 
 /// A child's bytes, its platform as system and architecture, and its annotations.

@@ -19,7 +19,8 @@ use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES};
 use crate::server::{self, Bounds, ServerSettings, Snapshots, Sockets};
-use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, seconds};
+use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, lifetime, seconds};
+use crate::store::{Store, StoreSettings};
 use crate::telemetry::{self, LogFilter, LogFormat};
 
 /// The least that `--memory-budget` may be: below it, one review could not be sure of its share.
@@ -60,6 +61,17 @@ pub(super) struct Arguments {
     /// Seconds for which requests are still taken after the signal to end.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     drain_delay: Duration,
+    /// Bytes of memory for what was fetched and verified before. 0 remembers nothing.
+    #[arg(long, value_name = "BYTES", default_value_t = StoreSettings::DEFAULT_BYTES)]
+    cache_bytes: u64,
+    /// Seconds for which a tag is taken to name what it named. A Pod may be pinned to an image that the tag left so long ago. 0 asks
+    /// every time.
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = lifetime)]
+    resolution_ttl: Duration,
+    /// Seconds for which a listing of signatures is taken to be complete. Empty ones are for 2 at most, and none is used again after
+    /// an image was found wanting. 0 asks every time.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = lifetime)]
+    listing_ttl: Duration,
     /// How logs are written.
     #[arg(long, value_enum, default_value = "json")]
     log_format: LogFormat,
@@ -103,6 +115,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         concurrency,
         memory_budget,
         drain_delay,
+        cache_bytes,
+        resolution_ttl,
+        listing_ttl,
         log_format,
         log,
         registry,
@@ -110,7 +125,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     telemetry::start_logging(log_format, &log);
     let roots = input::trust_roots(&trust_root)?;
     let memory = MemoryBudget::new(u64::from(memory_budget) << 20, REQUEST_BYTES);
-    let judge = Judge::new(input::client(&registry, false)?, Limits::default()).with_memory(memory);
+    let store = Store::new(StoreSettings {
+        bytes: cache_bytes,
+        resolution_lifetime: resolution_ttl,
+        listing_lifetime: listing_ttl,
+    });
+    let source = store.over(input::client(&registry, false)?);
+    let judge = Judge::new(source, Limits::default()).with_memory(memory).with_store(store);
     let client = client(kubeconfig).await?;
     let cluster = Cluster::new(client, roots, Unmatched::from(unmatched));
     let bind = |address: SocketAddr| TcpListener::bind(address).map_err(|error| surroundings("listening", &error));

@@ -31,9 +31,7 @@ fn pass(action: &str) -> Verdict {
     use crate::verify::fixtures::{DSSE, candidate, root, slsa};
     use crate::verify::{Anchor, gather};
     let (image, envelope, annotations) = slsa();
-    let gathered =
-        gather(&[candidate(DSSE, envelope, annotations)], &image, &[Anchor::Root(root("public-good"))], &|| false)
-            .unwrap();
+    let gathered = gather(&[candidate(DSSE, envelope, annotations)], &image, &[Anchor::Root(root("public-good"))]);
     let policy = Policy::parse(&json!({
         "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": action},
         "spec": {"action": action, "images": ["**"], "authorities": [{"name": "a",

@@ -254,7 +254,7 @@ fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, 
             }
         }
     }
-    let under = |refusal: &&Refusal| refusal.under.as_ref().is_none_or(|anchor| authority.signers.stand_on(anchor));
+    let under = |refusal: &&Refusal| authority.signers.stand_on(&refusal.under);
     for refusal in gathered.refused().iter().filter(under) {
         near_misses.push(NearMiss {
             origin: Some(refusal.origin.clone()),

@@ -153,7 +153,7 @@ fn gathered_slsa(roots: &[&str], keys: &[PublicKey]) -> Gathered {
     let (image, envelope, annotations) = slsa();
     let mut anchors: Vec<_> = roots.iter().map(|name| Anchor::Root(root(name))).collect();
     anchors.extend(keys.iter().cloned().map(by_key));
-    gather(&[candidate(DSSE, envelope, annotations)], &image, &anchors, &|| false).unwrap()
+    gather(&[candidate(DSSE, envelope, annotations)], &image, &anchors)
 }
 
 fn by_key(key: PublicKey) -> Anchor {
@@ -281,7 +281,7 @@ fn a_key_authority_takes_its_keys_only() {
     let (alice_pem, bob_pem) = (pem("connaisseur-three-signers-alice"), pem("connaisseur-three-signers-bob"));
     let stranger = rcgen::KeyPair::generate().unwrap().public_key_pem();
     let keys = [alice.unwrap(), bob.unwrap(), PublicKey::parse_pem(&stranger).unwrap()];
-    let gathered = gather(&layers, &image, &keys.map(by_key), &|| false).unwrap();
+    let gathered = gather(&layers, &image, &keys.map(by_key));
     let authority = |name: &str, pem: &str| json!({"name": name, "keys": [{"name": "k", "pem": pem}]});
     let spec = |authorities: Vec<Value>, require: Value| json!({"images": ["**"], "authorities": authorities, "require": require});
     let (a, b, s) = (authority("a", &alice_pem), authority("b", &bob_pem), authority("s", &stranger));
@@ -352,7 +352,7 @@ fn proofs_are_needed_by_default_and_githubs_root_asks_for_a_timestamp_instead() 
     let case = "tests/data/bundles/sigstore-python--no_log_entry_fail";
     let artifact = image(bytes(format!("{case}/artifact")));
     let bundle = candidate(BUNDLE, bytes(format!("{case}/bundle.sigstore.json")), std::collections::BTreeMap::new());
-    let gathered = gather(&[bundle], &artifact, &[Anchor::Root(root(PUBLIC_GOOD))], &|| false).unwrap();
+    let gathered = gather(&[bundle], &artifact, &[Anchor::Root(root(PUBLIC_GOOD))]);
     let any = with(
         valid(),
         "/authorities/0/keyless/identities/0",

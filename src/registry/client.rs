@@ -17,8 +17,8 @@ use super::manifest::{self, OCI_INDEX, index_entries, known_media_type};
 use super::token::{TokenCache, TokenKey, authorize};
 use super::transport::{Transport, authority, origin, status_error};
 use super::{
-    CredentialStore, Descriptor, ImageSource, ManifestSelector, RawManifest, RealmGrant, RegistryError,
-    RegistryOptions, body, link,
+    CredentialKey, CredentialStore, Credentialed, Descriptor, ImageSource, ManifestSelector, RawManifest, RealmGrant,
+    RegistryError, RegistryOptions, body, link,
 };
 use crate::image::{Digest, Repository};
 
@@ -51,11 +51,6 @@ impl RegistryClient {
     #[must_use]
     pub fn with_credentials(&self, credentials: CredentialStore) -> Self {
         Self { shared: Arc::clone(&self.shared), credentials: Arc::new(credentials) }
-    }
-
-    /// The credentials of this caller, for the keys of caches.
-    pub fn credentials(&self) -> &CredentialStore {
-        &self.credentials
     }
 
     /// GETs an endpoint of a repository, answering one challenge on the way. The answer may have any status.
@@ -197,6 +192,12 @@ impl ImageSource for RegistryClient {
     ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
         let operation = self.fetch_referrers(repository, digest);
         self.shared.transport.within(repository.host(), "referrers", operation).await
+    }
+}
+
+impl Credentialed for RegistryClient {
+    fn credential(&self, repository: &Repository) -> CredentialKey {
+        self.credentials.key(repository)
     }
 }
 

@@ -12,14 +12,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::OnceLock;
 
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::RegistryError;
 use super::json::from_json;
-use crate::image::{Digest, Repository};
+use crate::image::Repository;
 
 /// Docker Hub under its own name, that of its old index, and that of its registry.
 const DOCKER_HUB_HOSTS: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
@@ -44,9 +47,10 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Tells credentials apart in keys of caches, without holding them. For memory only: it is an unsalted hash.
+/// Tells credentials apart in keys of caches, without holding them: a hash under a key that this process made and never tells, so
+/// that nobody who sees it can try passwords against it. Worth nothing in another process.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CredentialKey(Option<Digest>);
+pub struct CredentialKey(Option<[u8; 32]>);
 
 impl CredentialKey {
     /// The key of access without credentials.
@@ -59,10 +63,33 @@ impl fmt::Debug for CredentialKey {
     }
 }
 
+impl CredentialKey {
+    /// The key of a credential: the same for equal ones, for as long as the process lives.
+    fn of(credential: &Credential) -> Result<Self, RegistryError> {
+        static SECRET: OnceLock<hmac::Key> = OnceLock::new();
+        let secret = if let Some(secret) = SECRET.get() {
+            secret
+        } else {
+            let fresh = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map_err(|_| {
+                let reason = "the system gives no random numbers to tell credentials apart by".to_owned();
+                RegistryError::ClientUnusable { reason }
+            })?;
+            SECRET.get_or_init(|| fresh)
+        };
+        let Credential { user, password } = credential;
+        // With the length of the first in front, no two pairs are one text.
+        let tag = hmac::sign(secret, format!("{}:{user}{password}", user.len()).as_bytes());
+        let hash = tag.as_ref().try_into().map_err(|_| RegistryError::ClientUnusable {
+            reason: "the hash that tells credentials apart has another length than its algorithm's".to_owned(),
+        })?;
+        Ok(Self(Some(hash)))
+    }
+}
+
 /// The credentials of one caller, by host and path.
 #[derive(Clone, Default)]
 pub struct CredentialStore {
-    entries: BTreeMap<Scope, Credential>,
+    entries: BTreeMap<Scope, (Credential, CredentialKey)>,
 }
 
 impl fmt::Debug for CredentialStore {
@@ -95,7 +122,8 @@ impl CredentialStore {
             let scope = Scope::parse(&key)?;
             if let Some(credential) = entry.credential(&scope)? {
                 // Two spellings of one key: the first in the order of their bytes, so that the choice is stable.
-                entries.entry(scope).or_insert(credential);
+                let key = CredentialKey::of(&credential)?;
+                entries.entry(scope).or_insert((credential, key));
             }
         }
         Ok(Self { entries })
@@ -103,19 +131,20 @@ impl CredentialStore {
 
     /// Identifies the credential that a request for this repository would carry.
     pub fn key(&self, repository: &Repository) -> CredentialKey {
-        CredentialKey(self.select(repository).map(|credential| {
-            let Credential { user, password } = credential;
-            Digest::of(format!("{}:{}{user}{password}", user.len(), password.len()).as_bytes())
-        }))
+        self.entry(repository).map_or(CredentialKey::ANONYMOUS, |(_, key)| key.clone())
     }
 
     /// The credential for a repository: an exact host before a pattern, then the longest path.
     pub(super) fn select(&self, repository: &Repository) -> Option<&Credential> {
+        self.entry(repository).map(|(credential, _)| credential)
+    }
+
+    fn entry(&self, repository: &Repository) -> Option<&(Credential, CredentialKey)> {
         self.entries
             .iter()
             .filter(|(scope, _)| scope.covers(repository))
             .max_by_key(|(scope, _)| (!scope.host.contains('*'), scope.path.len()))
-            .map(|(_, credential)| credential)
+            .map(|(_, entry)| entry)
     }
 }
 
@@ -322,6 +351,16 @@ mod tests {
         assert_eq!(alice.key(&repository), alice.clone().key(&repository));
         assert_ne!(alice.key(&repository), bob.key(&repository));
         assert_ne!(alice.key(&repository), CredentialKey::ANONYMOUS);
+        // Another caller with the same credential has the same key; one whose user and password run together has not.
+        assert_eq!(alice.key(&repository), store(&[("reg.io/x", "alice")]).key(&repository));
+        let key = |user: &str, password: &str| {
+            CredentialKey::of(&Credential { user: user.to_owned(), password: password.to_owned() }).unwrap()
+        };
+        assert_eq!(key("ab", "c"), key("ab", "c"));
+        assert_ne!(key("ab", "c"), key("a", "bc"));
+        // It is no plain hash of what it stands for.
+        let plain = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"2:abc");
+        assert_ne!(key("ab", "c").0.unwrap(), plain.as_ref());
         let printed = format!("{alice:?} {:?} {:?}", alice.select(&repository), alice.key(&repository));
         assert!(!printed.contains("secret") && !printed.contains("alice"), "{printed}");
     }

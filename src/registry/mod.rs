@@ -2,7 +2,7 @@
 //!
 //! Everything here is read-only and bounded, and every byte that comes back was hashed and compared with the digest
 //! that was asked for. What the bytes mean is decided elsewhere: discovery hands on candidates, untrusted, and this
-//! module verifies no signature, evaluates no policy and caches no content. It never falls back to a weaker way of
+//! module verifies no signature, evaluates no policy and keeps no content (`store` does). It never falls back to a weaker way of
 //! asking: not to plain HTTP, not to anonymous access after refused credentials, not to a shortened list.
 //!
 //! Specifications: OCI [distribution 1.1](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md) and
@@ -76,4 +76,14 @@ pub trait ImageSource: Send + Sync {
         repository: &Repository,
         digest: &Digest,
     ) -> impl Future<Output = Result<Option<Vec<Descriptor>>, RegistryError>> + Send;
+
+    /// Says that what was found in this repository did not satisfy. A source that remembers asks anew from now on, since the author
+    /// may be about to mend it; others have nothing to do.
+    fn forget(&self, _repository: &Repository) {}
+}
+
+/// A source that shows credentials to registries, and says which: what one caller could read is not for another to see.
+pub trait Credentialed {
+    /// Identifies the credential that a request for this repository would carry.
+    fn credential(&self, repository: &Repository) -> CredentialKey;
 }

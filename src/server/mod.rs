@@ -342,6 +342,7 @@ async fn ready<S: ImageSource + 'static, C: Snapshots>(State(app): State<Arc<App
 }
 
 async fn metrics<S: ImageSource + 'static, C: Snapshots>(State(app): State<Arc<App<S, C>>>) -> Response {
+    app.metrics.remembered(&app.judge.store().readings());
     let text = app.metrics.render(app.cluster.policy_counts());
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }

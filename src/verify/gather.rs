@@ -2,16 +2,22 @@
 //!
 //! Order decides nothing: all candidates are tried, and one that does not verify is recorded beside those that do.
 
+use std::sync::OnceLock;
+
 use serde::Serialize;
 
 use super::steps::verify_parsed;
-use super::{Anchor, AnchorId, Artifact, Evidence, VerifyError};
+use super::{Anchor, AnchorId, Artifact, Evidence, format_code};
 use crate::evidence::candidate::Candidate;
-use crate::evidence::{Discovered, Format, Origin};
+use crate::evidence::{Discovered, Format, FormatError, Origin};
 use crate::image::ResolvedImage;
 
+/// The version of what verification reads and says. Raised with every change that could make it say something else about the same
+/// bytes, so that what an older version said is not taken for its word.
+pub const SCHEMA_VERSION: u32 = 1;
+
 /// What the candidates of one image proved, and what they did not.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Gathered {
     verified: Vec<Evidence>,
     refused: Vec<Refusal>,
@@ -25,9 +31,8 @@ pub struct Refusal {
     pub origin: Origin,
     /// The candidate's format, for people.
     pub format: String,
-    /// What it was tried under; none where it does not parse, which it does under no anchor.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub under: Option<AnchorId>,
+    /// What it was tried under.
+    pub under: AnchorId,
     /// The stable code of the refusal.
     pub code: &'static str,
     /// The reason, in the verifier's words.
@@ -38,6 +43,14 @@ impl Gathered {
     #[cfg(test)]
     pub(super) fn of(verified: Vec<Evidence>) -> Self {
         Self { verified, refused: Vec::new() }
+    }
+
+    /// Adds what a candidate proved earlier, for one of the same content that was found at `origin`. The place of the earlier one is
+    /// dropped: it may be in a registry that the present caller cannot read.
+    pub fn extend_as_found_at(&mut self, origin: &Origin, earlier: &Self) {
+        let Self { verified, refused } = earlier;
+        self.verified.extend(verified.iter().map(|one| Evidence { origin: origin.clone(), ..one.clone() }));
+        self.refused.extend(refused.iter().map(|one| Refusal { origin: origin.clone(), ..one.clone() }));
     }
 
     /// What was verified.
@@ -57,70 +70,54 @@ impl Gathered {
     }
 }
 
-/// Verification was told to stop before everything was tried. What had been verified by then is dropped: it is no result.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("verification was stopped before every candidate was tried")]
-pub struct Cancelled;
-
-/// Verifies every candidate under every anchor. Each is parsed once. `is_cancelled` is asked before each of these, so that nothing runs
-/// on for nobody; one of them costs milliseconds.
-///
-/// # Errors
-/// [`Cancelled`] if it said so once.
-pub fn gather(
-    candidates: &[Discovered],
-    image: &ResolvedImage,
-    anchors: &[Anchor],
-    is_cancelled: &dyn Fn() -> bool,
-) -> Result<Gathered, Cancelled> {
-    let mut gathered = Gathered::default();
-    for discovered in candidates {
-        let refusal = |under: Option<AnchorId>, error: &VerifyError| Refusal {
-            origin: discovered.origin().clone(),
-            format: discovered.format().as_ref().map_or_else(|| "unknown".to_owned(), Format::to_string),
-            under,
-            code: error.code(),
-            reason: error.to_string(),
-        };
-        let candidate = match Candidate::parse(discovered) {
-            Ok(candidate) => candidate,
-            Err(error) => {
-                gathered.refused.push(refusal(None, &error.into()));
-                continue;
-            }
-        };
-        for anchor in anchors {
-            if is_cancelled() {
-                return Err(Cancelled);
-            }
-            match verify_parsed(&candidate, discovered, Artifact::from(image), anchor) {
-                Ok(evidence) => gathered.verified.push(evidence),
-                Err(error) => gathered.refused.push(refusal(Some(anchor.id()), &error)),
-            }
-        }
-    }
-    Ok(gathered)
+/// A candidate that is parsed once, when it is first looked at, and verified under one anchor after the other.
+#[derive(Debug)]
+pub struct Prepared {
+    discovered: Discovered,
+    candidate: OnceLock<Result<Candidate, FormatError>>,
 }
 
+impl Prepared {
+    /// This candidate.
+    pub fn new(discovered: Discovered) -> Self {
+        Self { discovered, candidate: OnceLock::new() }
+    }
+
+    /// What was discovered.
+    pub fn discovered(&self) -> &Discovered {
+        &self.discovered
+    }
+
+    /// What it proves under an anchor: one piece of evidence or one refusal.
+    pub fn gather(&self, image: &ResolvedImage, anchor: &Anchor) -> Gathered {
+        let refused = |code: &'static str, reason: String| Refusal {
+            origin: self.discovered.origin().clone(),
+            format: self.discovered.format().as_ref().map_or_else(|| "unknown".to_owned(), Format::to_string),
+            under: anchor.id(),
+            code,
+            reason,
+        };
+        let mut gathered = Gathered::default();
+        match self.candidate.get_or_init(|| Candidate::parse(&self.discovered)) {
+            Err(error) => gathered.refused.push(refused(format_code(error), error.to_string())),
+            Ok(candidate) => match verify_parsed(candidate, &self.discovered, Artifact::from(image), anchor) {
+                Ok(evidence) => gathered.verified.push(evidence),
+                Err(error) => gathered.refused.push(refused(error.code(), error.to_string())),
+            },
+        }
+        gathered
+    }
+}
+
+/// Every candidate under every anchor, in their order.
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-    use crate::trust::PUBLIC_GOOD;
-    use crate::verify::fixtures::{DSSE, candidate, root, slsa};
-
-    /// One good candidate, twice, under a root: what was verified before the stop is no result either.
-    #[test]
-    fn a_stop_between_any_two_steps_leaves_no_result() {
-        let (image, envelope, annotations) = slsa();
-        let good = candidate(DSSE, envelope, annotations);
-        let (candidates, anchors) = ([good.clone(), good], [Anchor::Root(root(PUBLIC_GOOD))]);
-        for (steps, expected) in [(0_u8, None), (1, None), (2, Some(2))] {
-            let left = Cell::new(steps);
-            let is_cancelled = || left.replace(left.get().saturating_sub(1)) == 0;
-            let gathered = gather(&candidates, &image, &anchors, &is_cancelled);
-            assert_eq!(gathered.map(|gathered| gathered.verified().len()).ok(), expected, "{steps}");
+pub(crate) fn gather(candidates: &[Discovered], image: &ResolvedImage, anchors: &[Anchor]) -> Gathered {
+    let mut gathered = Gathered::default();
+    for discovered in candidates {
+        let prepared = Prepared::new(discovered.clone());
+        for anchor in anchors {
+            gathered.extend(prepared.gather(image, anchor));
         }
     }
+    gathered
 }

@@ -32,7 +32,9 @@ use crate::trust::{KeyFingerprint, Operator};
 pub use anchor::{Anchor, AnchorId};
 pub use artifact::Artifact;
 pub use certificate::claim_names;
-pub use gather::{Cancelled, Gathered, Refusal, gather};
+#[cfg(test)]
+pub(crate) use gather::gather;
+pub use gather::{Gathered, Prepared, Refusal, SCHEMA_VERSION};
 pub use steps::{verify, verify_with_key, verify_with_root};
 
 /// The predicate type of the statement with which cosign 3 signs an image: a signature, not an attestation.
@@ -287,8 +289,8 @@ impl VerifyError {
     /// A stable code for the trace and for metric labels.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Format(FormatError::UnsupportedEntry { .. }) | Self::Unsupported { .. } => "EvidenceUnsupported",
-            Self::Format(_) => "MalformedEvidence",
+            Self::Format(error) => format_code(error),
+            Self::Unsupported { .. } => "EvidenceUnsupported",
             Self::NoCertificate => "NoCertificate",
             Self::Undated { log: true, .. } => "LogMissing",
             Self::Undated { log: false, .. } => "TimestampMissing",
@@ -298,6 +300,14 @@ impl VerifyError {
             Self::Signature { .. } => "SignatureInvalid",
             Self::OtherArtifact { .. } => "OtherArtifact",
         }
+    }
+}
+
+/// A stable code for a candidate that does not follow its format.
+fn format_code(error: &FormatError) -> &'static str {
+    match error {
+        FormatError::UnsupportedEntry { .. } => "EvidenceUnsupported",
+        _ => "MalformedEvidence",
     }
 }
 
