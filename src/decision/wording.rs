@@ -242,7 +242,7 @@ fn next(verdict: &Verdict) -> String {
             }
             "PredicateTypeMismatch" => "attest the wanted type, or name the found one in the policy".to_owned(),
             "ClaimMismatch" => {
-                "sign from where the policy wants it; if the found value is right, add it to the claims of the policy"
+                "sign from where the policy wants it; if the found value is right, correct the claims of the policy"
                     .to_owned()
             }
             "SignedOutsideWindow" | "SignatureTooOld" => {

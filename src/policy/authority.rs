@@ -207,7 +207,7 @@ impl Signers {
 
 impl NamedKey {
     fn describe(&self) -> String {
-        let signed = self.signed.map_or_else(String::new, |window| format!(", {window}"));
+        let signed = self.signed.map_or_else(String::new, |window| format!(", signed {window}"));
         format!("the key {} ({}){signed}", self.name, self.key.fingerprint())
     }
 }

@@ -127,11 +127,12 @@ impl fmt::Display for Identity {
         if let Some(issuer) = &self.issuer {
             write!(formatter, " (issuer {issuer})")?;
         }
-        for rule in &self.claims {
-            write!(formatter, " with {} {}", rule.name, rule.value)?;
+        for (position, rule) in self.claims.iter().enumerate() {
+            let joined = if position == 0 { "with" } else { "and" };
+            write!(formatter, " {joined} {} {}", rule.name, rule.value)?;
         }
         match &self.signed {
-            Some(window) => write!(formatter, ", {window}"),
+            Some(window) => write!(formatter, ", signed {window}"),
             None => Ok(()),
         }
     }

@@ -7,8 +7,8 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::PolicyError;
 use super::miss::{Miss, WHEN};
+use super::{PolicyError, describe};
 use crate::verify::Evidence;
 
 /// The longest time that a policy may state, in days.
@@ -59,7 +59,7 @@ impl SigningWindow {
         match evidence.times().iter().find(|time| outside(time.earliest, time.latest)) {
             None => Ok(()),
             Some(time) => {
-                let found = format!("a signature by {} of {}, not {self}", evidence.signer(), time.at);
+                let found = format!("{}, dated {}, which is not {self}", describe(evidence), time.at);
                 Err(Miss::near("SignedOutsideWindow", WHEN, found))
             }
         }
@@ -69,10 +69,10 @@ impl SigningWindow {
 impl fmt::Display for SigningWindow {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.not_before, self.not_after) {
-            (Some(first), Some(last)) => write!(formatter, "signed from {first} to {last}"),
-            (Some(first), None) => write!(formatter, "signed from {first} on"),
-            (None, Some(last)) => write!(formatter, "signed up to {last}"),
-            (None, None) => formatter.write_str("signed at any time"),
+            (Some(first), Some(last)) => write!(formatter, "from {first} to {last}"),
+            (Some(first), None) => write!(formatter, "from {first} on"),
+            (None, Some(last)) => write!(formatter, "up to {last}"),
+            (None, None) => formatter.write_str("at any time"),
         }
     }
 }
