@@ -317,6 +317,39 @@ fn cve_2025_29778_each_field_of_own_certificates_decides() {
     assert!(try_policy(&issuer).unwrap_err().contains("issuer"));
 }
 
+/// Authorities that differ in their roots alone: what one root proves is nothing under another.
+#[test]
+fn roots_are_not_mixed_between_the_authorities_of_a_policy() {
+    let (sigstore, other) = (VirtualSigstore::new(), VirtualSigstore::new());
+    let roots = roots(&[("own", sigstore.root()), ("other", other.root())]);
+    let authority = CertificateAuthority::new(AuthorityOptions::default());
+    let chain = authority.chain();
+    let key = Key::generate(Algorithm::P256);
+    let keys = |root: &str| json!({"name": root, "trustRoot": root, "keys": [{"name": "k", "pem": key.pem()}]});
+    let certificates = |root: &str| {
+        let identities = json!([{"subject": {"glob": "*@example.com"}}]);
+        json!({"name": root, "certificates": {"trustRoot": root, "identities": identities,
+            "roots": pem("CERTIFICATE", &chain[1]), "intermediates": pem("CERTIFICATE", &chain[0])}})
+    };
+    let signed = bundle(&sign(&sigstore).key(&key).without_certificate().timestamped().parts());
+    let certified = bundle(&sign(&sigstore).issued_by(&authority).without_sct().timestamped().parts());
+    let keyless = bundle(&sign(&sigstore).timestamped().parts());
+    let anybody = |root: &str| super::anybody(root, root, &json!({}));
+    let table = [
+        ([keys("own"), keys("other")], signed),
+        ([certificates("own"), certificates("other")], certified),
+        ([anybody("own"), anybody("other")], keyless),
+    ];
+    let items = json!([{"authority": "own"}, {"authority": "other"}]);
+    for (authorities, candidate) in table {
+        for (require, expected) in [(json!({"anyOf": items}), true), (json!({"allOf": items}), false)] {
+            let verdict =
+                verdict(&super::spec(&authorities, &require), &roots, std::slice::from_ref(&candidate), one());
+            assert_eq!(verdict.passes(), expected, "{require} {authorities:?}");
+        }
+    }
+}
+
 /// A registry that serves an old image with its old signature (CVE-2024-23332): the time of signing is verified, and may be asked for.
 #[test]
 fn cve_2024_23332_an_old_signature_is_refused_where_the_policy_says_so() {

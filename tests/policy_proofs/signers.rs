@@ -118,6 +118,12 @@ fn ghsa_9vcr_p3rj_q5q6_a_signer_who_comes_twice_is_one() {
             vec![by("a@x"), several(&["a@x", "b@x"]), by("b@x")],
             "SignersNotDistinct",
         ),
+        (
+            "names that hang together by a chain of certificates",
+            two_of(&exact("a@x"), &exact("c@x")),
+            vec![several(&["a@x", "b@x"]), several(&["b@x", "c@x"]), by("a@x"), by("c@x")],
+            "SignersNotDistinct",
+        ),
     ];
     for (name, spec, identities, expected) in table {
         let candidates: Vec<Discovered> =
@@ -140,6 +146,16 @@ fn ghsa_9vcr_p3rj_q5q6_a_signer_who_comes_twice_is_one() {
         assert_eq!(code(&verdict(&across, &roots, &[first.clone(), other], one())), expected, "{address}");
         let other = sign(&sigstore).by(&by(address)).issued_by(&authority).without_sct().timestamped().parts();
         assert_eq!(code(&verdict(&own, &roots, &[first, bundle(&other)], one())), expected, "{address}");
+    }
+    // What an own authority writes down as an issuer makes no second signer.
+    let twice = spec(&[own["authorities"][1].clone()], &json!({"atLeast": 2, "of": [named("b"), named("b")]}));
+    let certified = |identity: Identity| {
+        bundle(&sign(&sigstore).by(&identity).issued_by(&authority).without_sct().timestamped().parts())
+    };
+    let silent = certified(by("a@x").without_claim(1).without_claim(8));
+    for (other, expected) in [(by("a@x"), "SignersNotDistinct"), (by("b@x"), "")] {
+        let candidates = [silent.clone(), certified(other)];
+        assert_eq!(code(&verdict(&twice, &roots, &candidates, one())), expected);
     }
 }
 
