@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use countersign::evidence::{Discovered, DiscoveryPath, Origin};
 use countersign::image::{Digest, ImageReference};
+use countersign::policy::Proofs;
 use countersign::trust::{PUBLIC_GOOD, PublicKey, STAGING, TrustMaterial};
 use countersign::verify::{Anchor, Evidence, Signer};
 
@@ -93,15 +94,19 @@ fn verify(arguments: &Arguments) -> Result<(), Error> {
     if arguments.key.is_some() { Ok(()) } else { check_identity(arguments, &evidence) }
 }
 
-/// The proofs that the suite wants of every bundle: a log entry, and for a certificate its transparency.
+/// The proofs that a policy wants if it asks for no others, as far as the root has services that could give them.
 fn check_proofs(evidence: &Evidence, root: &TrustMaterial) -> Result<(), Error> {
-    if evidence.logs().is_empty() && root.has_logs() {
-        return Err("it has no log entry".into());
+    let mut proofs = match evidence.signer() {
+        Signer::Certificate { .. } => Proofs::keyless(root.name()),
+        Signer::Key { .. } => Proofs::keys(true),
+    };
+    if !root.has_logs() {
+        proofs = proofs.without_logs();
     }
-    match evidence.no_certificate_transparency() {
-        Some(reason) if root.has_certificate_transparency() => Err(reason.into()),
-        _ => Ok(()),
+    if !root.has_certificate_transparency() {
+        proofs = proofs.without_certificate_transparency();
     }
+    Ok(proofs.check(evidence, jiff::Timestamp::now())?)
 }
 
 /// Both identity and issuer must be given, and must be the certificate's.

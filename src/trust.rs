@@ -84,6 +84,13 @@ struct Material {
 #[serde(transparent)]
 pub struct Operator(Option<String>);
 
+impl Operator {
+    /// Whether the trust root says who it is.
+    pub fn is_stated(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl fmt::Display for Operator {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.0.as_deref().unwrap_or("(no operator)"))

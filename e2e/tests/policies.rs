@@ -11,6 +11,7 @@ use crate::{Case, Run};
 pub(crate) const CASES: &[Case] = &[
     ("a stored policy with an unknown field denies what it selects until it is deleted", Run::Admission(unknown_field)),
     ("a policy that its schema forbids is not stored", Run::Admission(forbidden_by_schema)),
+    ("the schema knows proofs, windows and thresholds, and forbids those that mean nothing", Run::Admission(demands)),
     ("a changed policy takes effect", Run::Admission(changed)),
     ("a policy binds only its namespaces and its images", Run::Admission(selection)),
     ("a policy may select namespaces by label, also one that has just been made", Run::Admission(labels)),
@@ -47,6 +48,60 @@ fn forbidden_by_schema(sandbox: &Sandbox<'_>) -> Result<()> {
     let policy = sandbox.policy(&["127.0.0.1/**".to_owned()], &authorities);
     let outcome = sandbox.run(&["apply", "--dry-run=server"], Some(&policy))?;
     ensure!(!outcome.status.success() && outcome.stderr.contains("need `require`"), outcome.unexpected());
+    Ok(())
+}
+
+fn demands(sandbox: &Sandbox<'_>) -> Result<()> {
+    let key = sandbox.stack().key.public_pem.as_str();
+    let identity = |extra: Value| {
+        let mut identity =
+            json!({"issuer": {"exact": "https://accounts.example"}, "subject": {"glob": "*@acme.example"}});
+        if let (Value::Object(identity), Value::Object(extra)) = (&mut identity, extra) {
+            identity.extend(extra);
+        }
+        json!({"name": "team", "keyless": {"trustRoot": "public-good", "identities": [identity]}})
+    };
+    let windowed =
+        json!({"signed": {"notBefore": "2026-01-01T00:00:00Z"}, "claims": [{"name": "issuer", "regex": ".*"}]});
+    let mut team = identity(windowed);
+    let keys = json!({"name": "key", "trustRoot": "public-good",
+        "keys": [{"name": "2026", "pem": key, "notAfter": "2027-01-01T00:00:00Z", "uri": "awskms:///alias/release"}]});
+    let apply = |authorities: &Value, require: &Value| {
+        let mut policy = sandbox.policy(&["127.0.0.1/**".to_owned()], authorities);
+        spec(&mut policy)?.insert("require".to_owned(), require.clone());
+        sandbox.run(&["apply", "--dry-run=server"], Some(&policy))
+    };
+    let two = json!({"atLeast": 2, "of": [{"authority": "team"}, {"authority": "key"}]});
+    if let Value::Object(team) = &mut team {
+        team.insert(
+            "evidence".to_owned(),
+            json!({"logs": 1, "timestamps": 1, "inclusionProof": true, "maxAge": "90d"}),
+        );
+    }
+    let outcome = apply(&json!([team, keys]), &two)?;
+    ensure!(outcome.status.success(), outcome.unexpected());
+    let with = |field: &str, value: Value| {
+        let mut authority = team.clone();
+        if let Value::Object(authority) = &mut authority {
+            authority.insert(field.to_owned(), value);
+        }
+        json!([authority, keys])
+    };
+    let both = json!([team, keys]);
+    let refused = [
+        (apply(&with("trustRoot", json!("public-good")), &two)?, "beside `keys` only"),
+        (apply(&with("evidence", json!({"logs": 9})), &two)?, "evidence.logs"),
+        (apply(&with("evidence", json!({"maxAge": "1w"})), &two)?, "evidence.maxAge"),
+        (apply(&json!([identity(json!({"signed": {}})), keys]), &two)?, "at least one of `notBefore` and `notAfter`"),
+        (apply(&json!([identity(json!({"claims": [{"name": "issuer"}]})), keys]), &two)?, "exactly one of `exact`"),
+        (apply(&json!([identity(json!({"signed": {"notAfter": "tomorrow"}})), keys]), &two)?, "notAfter"),
+        (apply(&both, &json!({"atLeast": 3, "of": two.get("of")}))?, "more than the items"),
+        (apply(&both, &json!({"atLeast": 0, "of": two.get("of")}))?, "atLeast"),
+        (apply(&both, &json!({"atLeast": 1}))?, "`atLeast` with `of`"),
+    ];
+    for (outcome, reason) in refused {
+        ensure!(!outcome.status.success() && outcome.stderr.contains(reason), outcome.unexpected());
+    }
     Ok(())
 }
 

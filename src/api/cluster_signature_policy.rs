@@ -135,7 +135,10 @@ pub enum LabelOperator {
 /// Somebody whose signature, or whose attestation, counts.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("has(self.keyless) != has(self.keys)").message("exactly one of `keyless` and `keys`"))]
+#[x_kube(validation = Rule::new("(has(self.keyless) ? 1 : 0) + (has(self.keys) ? 1 : 0) + (has(self.certificates) ? 1 : 0) == 1")
+    .message("exactly one of `keyless`, `keys` and `certificates`"))]
+#[x_kube(validation = Rule::new("!has(self.trustRoot) || has(self.keys)")
+    .message("`trustRoot` stands beside `keys` only; `keyless` and `certificates` have their own"))]
 pub struct Authority {
     /// The name by which `require` and messages mention this authority.
     #[schemars(length(min = 1, max = 63))]
@@ -148,9 +151,20 @@ pub struct Authority {
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub keys: Option<Vec<Key>>,
+    /// The trust root, by name, whose logs and timestamp authorities date what the `keys` signed. Absent: nothing dates it, and
+    /// no log is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub trust_root: Option<String>,
+    /// Signers with a certificate of an own authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<Certificates>,
     /// Asks for an attestation of this kind by the authority. Absent: asks for a signature of the image itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attestation: Option<Attestation>,
+    /// The proofs that a signature must carry. Absent: those that are usual for the kind of signer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Proofs>,
 }
 
 /// Certificate identities under a Sigstore instance.
@@ -173,6 +187,115 @@ pub struct Identity {
     pub issuer: StringMatch,
     /// The certificate's subject alternative name: an e-mail address or a URI.
     pub subject: StringMatch,
+    /// What the certificate must say about the signer, all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub claims: Option<Vec<ClaimMatch>>,
+    /// When the identity may have signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SigningWindow>,
+}
+
+/// A claim of a certificate, by its name in Fulcio's table of extensions, and exactly one way to match it.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("(has(self.exact) ? 1 : 0) + (has(self.glob) ? 1 : 0) + (has(self.regex) ? 1 : 0) == 1")
+    .message("exactly one of `exact`, `glob` and `regex`"))]
+pub struct ClaimMatch {
+    /// The claim's name, such as `sourceRepositoryOwnerIdentifier` or `runnerEnvironment`; `otherName` is the user name that
+    /// stands among the certificate's names.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// The value itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub exact: Option<String>,
+    /// A glob, as for subjects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub glob: Option<String>,
+    /// A regular expression of linear time, anchored at both ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub regex: Option<String>,
+}
+
+/// A span of time, both ends included. Every verified time of a signature must lie in it, with all that its accuracy leaves open;
+/// a signature without a verified time does not.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("has(self.notBefore) || has(self.notAfter)")
+    .message("at least one of `notBefore` and `notAfter`"))]
+pub struct SigningWindow {
+    /// The first moment (RFC 3339). Absent: no first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), extend("format" = "date-time"))]
+    pub not_before: Option<String>,
+    /// The last moment (RFC 3339). Absent: no last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), extend("format" = "date-time"))]
+    pub not_after: Option<String>,
+}
+
+/// Certificate identities under an own authority. A certificate counts only at a time that the trust root's services verified.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Certificates {
+    /// The authority's root certificates as PEM (`BEGIN CERTIFICATE`), one after another. The system's are never used.
+    #[schemars(length(min = 1, max = 65_536))]
+    pub roots: String,
+    /// Certificates between the roots and the signers, which signers then need not bring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65_536))]
+    pub intermediates: Option<String>,
+    /// The trust root, by name, whose logs and timestamp authorities date the signatures.
+    #[schemars(length(min = 1, max = 253))]
+    pub trust_root: String,
+    /// Identities, any of which may have signed.
+    #[schemars(length(min = 1, max = 32))]
+    pub identities: Vec<CertificateIdentity>,
+}
+
+/// An identity under an own authority, which vouches for it itself: no issuer.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CertificateIdentity {
+    /// The certificate's subject alternative name: an e-mail address or a URI.
+    pub subject: StringMatch,
+    /// What the certificate must say about the signer, all of it, where the authority writes Fulcio's extensions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub claims: Option<Vec<ClaimMatch>>,
+    /// When the identity may have signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SigningWindow>,
+}
+
+/// The proofs that a signature must carry. Logs and timestamp authorities are counted by who operates them.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Proofs {
+    /// Operators of transparency logs that must hold an entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 0, max = 8))]
+    pub logs: Option<u8>,
+    /// Operators of timestamp authorities that must have dated the signature. A log's own date does not count here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 0, max = 8))]
+    pub timestamps: Option<u8>,
+    /// Count only log entries whose inclusion is proved, not merely promised. Absent: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inclusion_proof: Option<bool>,
+    /// Whether the certificate must be promised to a certificate transparency log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_transparency: Option<bool>,
+    /// How long ago the signature may have been made, by every verified time: days, hours, minutes and seconds in this order,
+    /// such as `90d`, `24h` or `1h30m`. Absent: any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32), pattern(r"^([0-9]{1,7}d)?([0-9]{1,7}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$"))]
+    pub max_age: Option<String>,
 }
 
 /// Exactly one way to match a whole string.
@@ -206,6 +329,18 @@ pub struct Key {
     /// The key as PEM (`BEGIN PUBLIC KEY`).
     #[schemars(length(min = 1, max = 8192))]
     pub pem: String,
+    /// The first moment at which the key may have signed (RFC 3339), by verified time, so that `trustRoot` is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), extend("format" = "date-time"))]
+    pub not_before: Option<String>,
+    /// The last moment at which the key may have signed (RFC 3339), by verified time, so that `trustRoot` is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), extend("format" = "date-time"))]
+    pub not_after: Option<String>,
+    /// Where the private key is kept, for people, such as the URI of a key management service. It is not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub uri: Option<String>,
 }
 
 /// An attestation that an authority must have made about the image.
@@ -217,10 +352,13 @@ pub struct Attestation {
     pub predicate_type: String,
 }
 
-/// How authorities combine: all of, or any of, their listed items.
+/// How authorities combine: all of, any of, or at least some of their listed items.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("has(self.allOf) != has(self.anyOf)").message("exactly one of `allOf` and `anyOf`"))]
+#[x_kube(validation = Rule::new("(has(self.allOf) ? 1 : 0) + (has(self.anyOf) ? 1 : 0) + (has(self.of) ? 1 : 0) == 1 && has(self.atLeast) == has(self.of)")
+    .message("exactly one of `allOf`, `anyOf` and `atLeast` with `of`"))]
+#[x_kube(validation = Rule::new("!has(self.atLeast) || !has(self.of) || self.atLeast <= self.of.size()")
+    .message("`atLeast` is more than the items of `of`"))]
 pub struct Requirement {
     /// Every item must be satisfied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -230,19 +368,29 @@ pub struct Requirement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     pub any_of: Option<Vec<RequirementItem>>,
+    /// This many items of `of` must be satisfied, each by another signer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 1, max = 16))]
+    pub at_least: Option<u8>,
+    /// The items that `atLeast` counts. An item counts for a signer who satisfies it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub of: Option<Vec<RequirementItem>>,
 }
 
 /// An item of a requirement: an authority, or one more level.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("(has(self.authority) ? 1 : 0) + (has(self.allOf) ? 1 : 0) + (has(self.anyOf) ? 1 : 0) == 1")
-    .message("exactly one of `authority`, `allOf` and `anyOf`"))]
+#[x_kube(validation = Rule::new("(has(self.authority) ? 1 : 0) + (has(self.allOf) ? 1 : 0) + (has(self.anyOf) ? 1 : 0) + (has(self.of) ? 1 : 0) == 1 && has(self.atLeast) == has(self.of)")
+    .message("exactly one of `authority`, `allOf`, `anyOf` and `atLeast` with `of`"))]
+#[x_kube(validation = Rule::new("!has(self.atLeast) || !has(self.of) || self.atLeast <= self.of.size()")
+    .message("`atLeast` is more than the items of `of`"))]
 pub struct RequirementItem {
     /// The name of an authority of this policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub authority: Option<String>,
-    /// Every one of these authorities.
+    /// Every one of these authorities; inside `of`, by one and the same signer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     pub all_of: Option<Vec<AuthorityName>>,
@@ -250,6 +398,14 @@ pub struct RequirementItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     pub any_of: Option<Vec<AuthorityName>>,
+    /// This many of these authorities, each by another signer. Not inside another `of`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 1, max = 16))]
+    pub at_least: Option<u8>,
+    /// The authorities that `atLeast` counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub of: Option<Vec<AuthorityName>>,
 }
 
 /// An authority by name, at the innermost level of a requirement.

@@ -8,8 +8,9 @@ mod cluster_signature_policy;
 mod schema;
 
 pub use cluster_signature_policy::{
-    Action, Attestation, Authority, AuthorityName, ClusterSignaturePolicy, ClusterSignaturePolicySpec, Identity, Key,
-    Keyless, LabelExpression, LabelOperator, LabelSelector, Match, Requirement, RequirementItem, StringMatch, Tags,
+    Action, Attestation, Authority, AuthorityName, CertificateIdentity, Certificates, ClaimMatch,
+    ClusterSignaturePolicy, ClusterSignaturePolicySpec, Identity, Key, Keyless, LabelExpression, LabelOperator,
+    LabelSelector, Match, Proofs, Requirement, RequirementItem, SigningWindow, StringMatch, Tags,
 };
 pub use schema::custom_resource_definitions;
 

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::{Answer, Decision, Effect, Finding, ImageVerdicts, Refused, wording};
-use crate::policy::{Action, AuthorityTrace, Outcome, Verdict};
+use crate::policy::{Action, AuthorityTrace, Outcome, Shortfall, Verdict};
 
 /// The version of every JSON that countersign writes of its own.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -48,6 +48,8 @@ struct VerdictTrace {
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     authorities: Vec<AuthorityTrace>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shortfalls: Vec<Shortfall>,
 }
 
 impl Decision {
@@ -115,5 +117,6 @@ fn verdict_trace(verdict: &Verdict) -> VerdictTrace {
         code: wording::code(verdict),
         message,
         authorities: verdict.authorities().to_vec(),
+        shortfalls: verdict.shortfalls().to_vec(),
     }
 }

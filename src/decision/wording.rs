@@ -6,7 +6,9 @@
 use std::fmt::Write as _;
 
 use super::{Decision, Effect, Finding, ImageVerdicts, Refused};
-use crate::policy::{Action, AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Unmatched, Verdict};
+use crate::policy::{
+    Action, AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Shortfall, Unmatched, Verdict,
+};
 use crate::verify::{Claim, Evidence, TimeSource};
 
 /// Candidates that a message lists for one authority.
@@ -23,7 +25,11 @@ pub(super) fn code(verdict: &Verdict) -> &'static str {
         Outcome::Fail(FailReason::RequirementNotMet) => {
             let unmet = || verdict.authorities().iter().filter(|trace| trace.satisfied_by.is_empty());
             let nearest = unmet().filter_map(|trace| trace.near_misses.first()).max_by_key(|miss| miss.nearness);
-            nearest.map_or("NoSignature", |miss| miss.code)
+            if verdict.shortfalls().iter().any(Shortfall::lacks_signers_only) {
+                "SignersNotDistinct"
+            } else {
+                nearest.map_or("NoSignature", |miss| miss.code)
+            }
         }
         Outcome::Fail(FailReason::InvalidReference { .. }) => "InvalidReference",
         Outcome::Fail(FailReason::NotPinned { .. }) => "NotPinned",
@@ -164,6 +170,9 @@ fn verdict_text(verdict: &Verdict) -> String {
         for trace in verdict.authorities().iter().filter(|trace| trace.satisfied_by.is_empty()) {
             text.push_str(&unmet(trace));
         }
+        for shortfall in verdict.shortfalls().iter().take(FOUND_LIMIT) {
+            text.push_str(&short(shortfall));
+        }
     }
     let _ = write!(text, "\n    next:   {}", next(verdict));
     text
@@ -181,6 +190,14 @@ fn unmet(trace: &AuthorityTrace) -> String {
         let _ = write!(text, "\n            and {more} more");
     }
     text
+}
+
+fn short(shortfall: &Shortfall) -> String {
+    let Shortfall { image, wanted, of, satisfied, distinct } = shortfall;
+    let image = image.as_ref().map_or_else(String::new, |digest| format!(" for {digest} in the index"));
+    format!(
+        "\n    wanted: {wanted} of {of} by different signers{image}\n    found:  {satisfied} satisfied, {distinct} by different signers"
+    )
 }
 
 pub(super) fn headline(verdict: &Verdict) -> String {
@@ -224,6 +241,22 @@ fn next(verdict: &Verdict) -> String {
                     .to_owned()
             }
             "PredicateTypeMismatch" => "attest the wanted type, or name the found one in the policy".to_owned(),
+            "ClaimMismatch" => {
+                "sign from where the policy wants it; if the found value is right, correct the claims of the policy"
+                    .to_owned()
+            }
+            "SignedOutsideWindow" | "SignatureTooOld" => {
+                "sign this digest anew, within the time that the policy gives".to_owned()
+            }
+            "LogMissing" | "InclusionProofMissing" => {
+                "sign again with a transparency log of the trust root; if fewer proofs are enough, say so in `evidence`"
+                    .to_owned()
+            }
+            "TimestampMissing" => {
+                "sign again with a timestamp authority or a log that dates the signature, of the policy's trust root"
+                    .to_owned()
+            }
+            "SignersNotDistinct" => "have somebody else sign it too: the same signer counts once".to_owned(),
             _ => "sign this digest anew, and push the signature beside the image".to_owned(),
         },
         Outcome::Fail(FailReason::InvalidReference { .. }) => {

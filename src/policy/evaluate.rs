@@ -8,12 +8,16 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{Action, Authority, Identity, InvalidPolicy, Policy, PolicyName, Signers};
+use super::authority::Authority;
+use super::miss::{Miss, PROOF, REVOKED, WHAT, WHEN};
+use super::principal::Principals;
+use super::requirement::Count;
+use super::{Action, InvalidPolicy, Policy, PolicyName, describe};
 use crate::evidence::Origin;
 use crate::image::Digest;
 use crate::revocation::Revocations;
-use crate::trust::{GITHUB, TrustRoots};
-use crate::verify::{Claim, Evidence, Gathered, Refusal, Signer, Subject, TimeSource};
+use crate::trust::TrustRoots;
+use crate::verify::{Claim, Evidence, Gathered, Refusal};
 
 /// How far ahead of our clock a verified time may be.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -25,6 +29,7 @@ pub struct Verdict {
     action: Action,
     outcome: Outcome,
     authorities: Vec<AuthorityTrace>,
+    shortfalls: Vec<Shortfall>,
 }
 
 /// How a verdict came out.
@@ -129,6 +134,35 @@ pub struct NearMiss {
     pub nearness: u8,
 }
 
+/// An `atLeast` that does not hold.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shortfall {
+    /// The image below an index that lacks it; none: the image itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Digest>,
+    /// Items that different signers must satisfy.
+    pub wanted: usize,
+    /// Items that there are.
+    pub of: usize,
+    /// Items that are satisfied, by whomever.
+    pub satisfied: usize,
+    /// Items that different signers satisfy.
+    pub distinct: usize,
+}
+
+impl Shortfall {
+    fn new(count: Count) -> Self {
+        let Count { wanted, of, satisfied, distinct } = count;
+        Self { image: None, wanted, of, satisfied, distinct }
+    }
+
+    /// Whether enough is satisfied, and only that it is by different signers is missing.
+    pub fn lacks_signers_only(&self) -> bool {
+        self.satisfied >= self.wanted
+    }
+}
+
 impl Verdict {
     /// The policy's name.
     pub fn policy(&self) -> &PolicyName {
@@ -150,13 +184,18 @@ impl Verdict {
         &self.authorities
     }
 
+    /// The thresholds that do not hold, where the requirement does not.
+    pub fn shortfalls(&self) -> &[Shortfall] {
+        &self.shortfalls
+    }
+
     /// Whether it is a pass.
     pub fn passes(&self) -> bool {
         matches!(self.outcome, Outcome::Pass)
     }
 
     fn without_trace(policy: PolicyName, action: Action, outcome: Outcome) -> Self {
-        Self { policy, action, outcome, authorities: Vec::new() }
+        Self { policy, action, outcome, authorities: Vec::new(), shortfalls: Vec::new() }
     }
 }
 
@@ -190,8 +229,11 @@ pub fn evaluate(
 ) -> Verdict {
     let authorities: Vec<AuthorityTrace> =
         policy.authorities.iter().map(|authority| trace(authority, gathered, revocations, now)).collect();
-    let satisfied = |position: usize| authorities.get(position).is_some_and(|trace| !trace.satisfied_by.is_empty());
-    let outcome = if policy.require.holds(&satisfied) {
+    let principals = Principals::of(authorities.iter().flat_map(|trace| &trace.satisfied_by));
+    let satisfied: Vec<_> = authorities.iter().map(|trace| principals.numbers(trace.satisfied_by.iter())).collect();
+    let holds = policy.require.holds(&satisfied);
+    let short = if holds { Vec::new() } else { policy.require.short(&satisfied) };
+    let outcome = if holds {
         Outcome::Pass
     } else if let Some(name) = policy.trust_roots().find(|name| roots.find(name).is_none()) {
         Outcome::Error(ErrorReason::TrustRootUnknown { name: name.to_owned() })
@@ -202,7 +244,8 @@ pub fn evaluate(
     } else {
         Outcome::Fail(FailReason::RequirementNotMet)
     };
-    Verdict { policy: policy.name.clone(), action: policy.action, outcome, authorities }
+    let shortfalls = short.into_iter().map(Shortfall::new).collect();
+    Verdict { policy: policy.name.clone(), action: policy.action, outcome, authorities, shortfalls }
 }
 
 /// The verdict on an index that has no sufficient evidence of its own, from the verdicts on its runnable children: it passes if
@@ -212,13 +255,18 @@ pub fn through_children(own: Verdict, children: Vec<(Digest, Verdict)>) -> Verdi
         return own;
     }
     let pass = children.iter().all(|(_, verdict)| verdict.passes());
-    let Verdict { policy, action, mut outcome, mut authorities } = own;
+    let Verdict { policy, action, mut outcome, mut authorities, mut shortfalls } = own;
     if pass {
         outcome = Outcome::Pass;
+        shortfalls.clear();
     }
     for (digest, child) in children {
         if let Outcome::Error(_) = child.outcome {
             outcome = child.outcome;
+        }
+        if !pass {
+            let below = |shortfall| Shortfall { image: Some(digest.clone()), ..shortfall };
+            shortfalls.extend(child.shortfalls.into_iter().map(below));
         }
         for (trace, found) in authorities.iter_mut().zip(child.authorities) {
             if pass {
@@ -228,7 +276,7 @@ pub fn through_children(own: Verdict, children: Vec<(Digest, Verdict)>) -> Verdi
             }
         }
     }
-    Verdict { policy, action, outcome, authorities }
+    Verdict { policy, action, outcome, authorities, shortfalls }
 }
 
 /// What a child of an index lacks, with its digest.
@@ -267,39 +315,13 @@ fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, 
     AuthorityTrace { authority: authority.name.clone(), wanted: wanted(authority), satisfied_by, near_misses }
 }
 
-/// Why evidence does not satisfy an authority.
-enum Miss {
-    /// It was verified under another root or key, which is none of this authority's business.
-    Elsewhere,
-    Near {
-        code: &'static str,
-        found: String,
-        nearness: u8,
-    },
-}
-
-/// Whether one piece of evidence satisfies an authority: who, what, and with which proofs, every one of them.
+/// Whether one piece of evidence satisfies an authority: who, what, when, and with which proofs, every one of them.
 fn judge(authority: &Authority, evidence: &Evidence, revocations: &Revocations, now: Timestamp) -> Result<(), Miss> {
-    let near = |code, found, nearness| Err(Miss::Near { code, found, nearness });
-    if !authority.signers.stand_on(evidence.under()) {
-        return Err(Miss::Elsewhere);
-    }
-    match (&authority.signers, evidence.signer()) {
-        (Signers::Keys(_), Signer::Key { .. }) => {}
-        (Signers::Keyless { trust_root, identities }, Signer::Certificate { issuer, subjects, .. }) => {
-            let issuer = issuer.as_deref();
-            let found = || format!("{} signed by {}", claim(evidence), evidence.signer());
-            if !identities.iter().any(|identity| identity.matches(issuer, subjects)) {
-                let subject_matches = identities.iter().any(|identity| identity.names_one_of(subjects));
-                return if subject_matches {
-                    near("IssuerMismatch", found(), 3)
-                } else {
-                    near("IdentityMismatch", found(), 2)
-                };
-            }
-            keyless_proofs(trust_root, evidence)?;
-        }
-        _ => return Err(Miss::Elsewhere),
+    let who = authority.signers.admit(evidence);
+    if let Err(miss) = &who
+        && miss.nearness() < WHAT
+    {
+        return who;
     }
     let wanted = match &authority.predicate_type {
         None => Claim::Signature,
@@ -307,59 +329,21 @@ fn judge(authority: &Authority, evidence: &Evidence, revocations: &Revocations, 
     };
     if *evidence.claim() != wanted {
         let code = if authority.predicate_type.is_some() { "PredicateTypeMismatch" } else { "AttestationOnly" };
-        return near(code, format!("{} signed by {}", claim(evidence), evidence.signer()), 4);
+        return Err(Miss::near(code, WHAT, describe(evidence)));
     }
-    if let Some(time) = evidence.times().iter().find(|time| time.at > now.saturating_add(CLOCK_SKEW).unwrap_or(now)) {
-        return near("TimeInFuture", format!("a signature that is dated {}", time.at), 5);
+    // The right signer of the right thing, at the wrong time.
+    who?;
+    let latest = now.saturating_add(CLOCK_SKEW).unwrap_or(now);
+    if let Some(time) = evidence.times().iter().find(|time| time.latest > latest) {
+        return Err(Miss::near("TimeInFuture", WHEN, format!("a signature that is dated {}", time.at)));
+    }
+    if let Err(lacking) = authority.proofs.check(evidence, now) {
+        return Err(Miss::near(lacking.code(), PROOF, format!("{}, with {lacking}", describe(evidence))));
     }
     if let Some(revoked) = revocations.evidence(evidence) {
-        return near("Revoked", format!("{} ({})", revoked.reason, revoked.by), 6);
+        return Err(Miss::near("Revoked", REVOKED, format!("{} ({})", revoked.reason, revoked.by)));
     }
     Ok(())
-}
-
-/// The proofs that a keyless signature needs where the policy asks for no others: one log and certificate transparency; under
-/// GitHub's root, which has neither, one timestamp authority.
-fn keyless_proofs(trust_root: &str, evidence: &Evidence) -> Result<(), Miss> {
-    let near = |code, found: &str| Err(Miss::Near { code, found: found.to_owned(), nearness: 5 });
-    if trust_root == GITHUB {
-        let stamped = evidence.times().iter().any(|time| time.source == TimeSource::TimestampAuthority);
-        return if stamped {
-            Ok(())
-        } else {
-            near("TimestampMissing", "a signature without a timestamp authority's time")
-        };
-    }
-    if evidence.logs().is_empty() {
-        return near("LogMissing", "a signature without a transparency log entry");
-    }
-    if !evidence.certificate_transparency() {
-        let reason = evidence.no_certificate_transparency().unwrap_or("nothing was proved");
-        let found = format!("a certificate without a proof of certificate transparency: {reason}");
-        return near("CertificateTransparencyMissing", &found);
-    }
-    if evidence.times().is_empty() {
-        return near("TimestampMissing", "a signature without any verified time");
-    }
-    Ok(())
-}
-
-impl Identity {
-    /// A certificate without an issuer, or without a name that is read, matches nothing. Any of its names may be the wanted one.
-    fn matches(&self, issuer: Option<&str>, subjects: &[Subject]) -> bool {
-        issuer.is_some_and(|issuer| self.issuer.matches(issuer)) && self.names_one_of(subjects)
-    }
-
-    fn names_one_of(&self, subjects: &[Subject]) -> bool {
-        subjects.iter().any(|subject| self.subject.matches(subject.as_str()))
-    }
-}
-
-fn claim(evidence: &Evidence) -> String {
-    match evidence.claim() {
-        Claim::Signature => "a signature".to_owned(),
-        Claim::Attestation { predicate_type } => format!("an attestation of type {predicate_type}"),
-    }
 }
 
 fn wanted(authority: &Authority) -> String {
@@ -367,17 +351,5 @@ fn wanted(authority: &Authority) -> String {
         None => "a signature".to_owned(),
         Some(predicate_type) => format!("an attestation of type {predicate_type}"),
     };
-    let who: Vec<String> = match &authority.signers {
-        Signers::Keyless { identities, .. } => {
-            identities.iter().map(|identity| format!("{} (issuer {})", identity.subject, identity.issuer)).collect()
-        }
-        Signers::Keys(keys) => {
-            keys.iter().map(|key| format!("the key {} ({})", key.name, key.key.fingerprint())).collect()
-        }
-    };
-    let under = match &authority.signers {
-        Signers::Keyless { trust_root, .. } => format!(", under the trust root {trust_root}"),
-        Signers::Keys(_) => String::new(),
-    };
-    format!("{what} by {}{under}", who.join(" or "))
+    format!("{what} by {}", authority.signers.describe())
 }

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::matcher::{MatcherError, StringMatcher};
+use super::authority::authorities;
+use super::matcher::MatcherError;
 use super::select::NamespaceMatch;
-use super::{Action, Authority, Identity, InvalidPolicy, NamedKey, Policy, PolicyName, Requirement, Signers, Tags};
+use super::{Action, InvalidPolicy, Policy, PolicyName, Requirement, Tags};
 use crate::api;
 use crate::image::{ImagePattern, PatternError};
-use crate::trust::{PublicKey, TrustError};
+use crate::trust::TrustError;
 
 /// A policy that does not parse: always the fault of its author.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,58 @@ pub enum PolicyError {
         field: String,
         /// Why.
         source: TrustError,
+    },
+    /// Certificates of an own authority that do not parse.
+    #[error("{field}: {source}")]
+    Certificates {
+        /// The field.
+        field: String,
+        /// Why.
+        source: TrustError,
+    },
+    /// A text that is no time.
+    #[error("{field}: {found:?} is no time of RFC 3339 such as 2026-01-31T00:00:00Z")]
+    Time {
+        /// The field.
+        field: String,
+        /// The text.
+        found: String,
+    },
+    /// A text that is no length of time.
+    #[error("{field}: {found:?} is no length of time such as 90d, 24h or 1h30m, up to 100 years")]
+    Duration {
+        /// The field.
+        field: String,
+        /// The text.
+        found: String,
+    },
+    /// A claim that no certificate makes.
+    #[error("{field}: no claim is named {name:?}; did you mean {nearest}?")]
+    UnknownClaim {
+        /// The field.
+        field: String,
+        /// The name.
+        name: String,
+        /// The known name that is most like it.
+        nearest: &'static str,
+    },
+    /// A demand that would do nothing, or that nothing could meet.
+    #[error("{field}: {reason}")]
+    Useless {
+        /// The field.
+        field: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A threshold that can never be met.
+    #[error("{field} is {wanted}, and different signers can satisfy 1 to {possible} of the items")]
+    Threshold {
+        /// The field.
+        field: String,
+        /// How many items are wanted.
+        wanted: usize,
+        /// How many different signers can satisfy at most.
+        possible: usize,
     },
     /// Not exactly one of the fields that exclude each other.
     #[error("{field}: exactly one of {choices} is needed")]
@@ -154,7 +207,7 @@ impl Policy {
         })?;
         check_kinds_of_nodes(object, &spec)?;
         let authorities = authorities(&spec.authorities)?;
-        let require = requirement(spec.require.as_ref(), &authorities)?;
+        let require = Requirement::parse(spec.require.as_ref(), &authorities)?;
         if let Some((_, authority)) = authorities.iter().enumerate().find(|(position, _)| !require.reaches(*position)) {
             return Err(PolicyError::UnreachedAuthority { name: authority.name.clone() });
         }
@@ -238,7 +291,7 @@ pub(super) fn check_length(field: &str, text: &str, maximum: usize) -> Result<()
     Err(PolicyError::Length { field: field.to_owned(), found: text.len(), maximum })
 }
 
-fn check_names<'a>(field: &str, names: impl Iterator<Item = &'a str>) -> Result<(), PolicyError> {
+pub(super) fn check_names<'a>(field: &str, names: impl Iterator<Item = &'a str>) -> Result<(), PolicyError> {
     let mut seen = BTreeSet::new();
     for name in names {
         check_length(field, name, 63)?;
@@ -256,91 +309,4 @@ fn patterns(field: &str, texts: &[String], minimum: usize) -> Result<Vec<ImagePa
             .map_err(|source| PolicyError::Pattern { field: format!("{field}[{position}]"), source })
     };
     texts.iter().enumerate().map(parse).collect()
-}
-
-fn authorities(specs: &[api::Authority]) -> Result<Vec<Authority>, PolicyError> {
-    check_count("spec.authorities", specs.len(), 1, 16)?;
-    check_names("spec.authorities", specs.iter().map(|authority| authority.name.as_str()))?;
-    specs.iter().enumerate().map(|(position, spec)| authority(&format!("spec.authorities[{position}]"), spec)).collect()
-}
-
-fn authority(field: &str, spec: &api::Authority) -> Result<Authority, PolicyError> {
-    let signers = match (&spec.keyless, &spec.keys) {
-        (Some(keyless), None) => keyless_signers(&format!("{field}.keyless"), keyless)?,
-        (None, Some(keys)) => Signers::Keys(named_keys(&format!("{field}.keys"), keys)?),
-        _ => return Err(PolicyError::NotOneOf { field: field.to_owned(), choices: "keyless and keys" }),
-    };
-    let predicate_type = spec.attestation.as_ref().map(|attestation| attestation.predicate_type.clone());
-    if let Some(predicate_type) = &predicate_type {
-        check_length(&format!("{field}.attestation.predicateType"), predicate_type, 512)?;
-    }
-    Ok(Authority { name: spec.name.clone(), signers, predicate_type })
-}
-
-fn keyless_signers(field: &str, keyless: &api::Keyless) -> Result<Signers, PolicyError> {
-    check_length(&format!("{field}.trustRoot"), &keyless.trust_root, 253)?;
-    check_count(&format!("{field}.identities"), keyless.identities.len(), 1, 32)?;
-    let identity = |(position, identity): (usize, &api::Identity)| {
-        let matcher = |part: &str, spec: &api::StringMatch| {
-            StringMatcher::parse(spec).map_err(|source| PolicyError::Matcher {
-                field: format!("{field}.identities[{position}].{part}"),
-                source,
-            })
-        };
-        Ok(Identity { issuer: matcher("issuer", &identity.issuer)?, subject: matcher("subject", &identity.subject)? })
-    };
-    let identities = keyless.identities.iter().enumerate().map(identity).collect::<Result<_, PolicyError>>()?;
-    Ok(Signers::Keyless { trust_root: keyless.trust_root.clone(), identities })
-}
-
-fn named_keys(field: &str, keys: &[api::Key]) -> Result<Vec<NamedKey>, PolicyError> {
-    check_count(field, keys.len(), 1, 16)?;
-    check_names(field, keys.iter().map(|key| key.name.as_str()))?;
-    let key = |(position, key): (usize, &api::Key)| {
-        let field = format!("{field}[{position}].pem");
-        check_length(&field, &key.pem, 8_192)?;
-        let parsed = PublicKey::parse_pem(&key.pem).map_err(|source| PolicyError::Key { field, source })?;
-        Ok(NamedKey { name: key.name.clone(), key: parsed })
-    };
-    keys.iter().enumerate().map(key).collect()
-}
-
-fn requirement(spec: Option<&api::Requirement>, authorities: &[Authority]) -> Result<Requirement, PolicyError> {
-    let Some(spec) = spec else {
-        return if authorities.len() == 1 { Ok(Requirement::Authority(0)) } else { Err(PolicyError::RequireMissing) };
-    };
-    let items = |field: &str, items: &[api::RequirementItem]| {
-        check_count(field, items.len(), 1, 16)?;
-        let item = |(position, item)| requirement_item(&format!("{field}[{position}]"), item, authorities);
-        items.iter().enumerate().map(item).collect::<Result<Vec<_>, _>>()
-    };
-    match (&spec.all_of, &spec.any_of) {
-        (Some(list), None) => Ok(Requirement::AllOf(items("spec.require.allOf", list)?)),
-        (None, Some(list)) => Ok(Requirement::AnyOf(items("spec.require.anyOf", list)?)),
-        _ => Err(PolicyError::NotOneOf { field: "spec.require".to_owned(), choices: "allOf and anyOf" }),
-    }
-}
-
-fn requirement_item(
-    field: &str,
-    item: &api::RequirementItem,
-    authorities: &[Authority],
-) -> Result<Requirement, PolicyError> {
-    let leaf = |field: &str, name: &str| {
-        let found = authorities.iter().position(|authority| authority.name == name);
-        found
-            .map(Requirement::Authority)
-            .ok_or_else(|| PolicyError::UnknownAuthority { field: field.to_owned(), name: name.to_owned() })
-    };
-    let leaves = |part: &str, names: &[api::AuthorityName]| {
-        let field = format!("{field}.{part}");
-        check_count(&field, names.len(), 1, 16)?;
-        names.iter().map(|name| leaf(&field, &name.authority)).collect::<Result<Vec<_>, _>>()
-    };
-    match (&item.authority, &item.all_of, &item.any_of) {
-        (Some(name), None, None) => leaf(field, name),
-        (None, Some(names), None) => Ok(Requirement::AllOf(leaves("allOf", names)?)),
-        (None, None, Some(names)) => Ok(Requirement::AnyOf(leaves("anyOf", names)?)),
-        _ => Err(PolicyError::NotOneOf { field: field.to_owned(), choices: "authority, allOf and anyOf" }),
-    }
 }

@@ -8,33 +8,33 @@ use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, TrustRoots};
 use crate::verify::fixtures::{BUNDLE, DSSE, bytes, candidate, image, legacy, root, slsa, tree};
 use crate::verify::{Anchor, Gathered, gather};
 
-const SUBJECT: &str = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v1.10.0";
-const ISSUER: &str = "https://token.actions.githubusercontent.com";
+pub(super) const SUBJECT: &str = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v1.10.0";
+pub(super) const ISSUER: &str = "https://token.actions.githubusercontent.com";
 const SLSA: &str = "https://slsa.dev/provenance/v0.2";
 
-fn policy_object(spec: &Value) -> Value {
+pub(super) fn policy_object(spec: &Value) -> Value {
     json!({
         "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy",
         "metadata": {"name": "p", "uid": "u", "managedFields": []}, "spec": spec,
     })
 }
 
-fn keyless(name: &str, root: &str, issuer: &Value, subject: &Value) -> Value {
+pub(super) fn keyless(name: &str, root: &str, issuer: &Value, subject: &Value) -> Value {
     json!({"name": name, "keyless": {"trustRoot": root, "identities": [{"issuer": issuer, "subject": subject}]}})
 }
 
-fn valid() -> Value {
+pub(super) fn valid() -> Value {
     let mut authority = keyless("a", PUBLIC_GOOD, &json!({"exact": ISSUER}), &json!({"exact": SUBJECT}));
     authority["attestation"] = json!({"predicateType": SLSA});
     json!({"images": ["ghcr.io/**"], "authorities": [authority]})
 }
 
-fn parse(spec: &Value) -> Policy {
+pub(super) fn parse(spec: &Value) -> Policy {
     Policy::parse(&policy_object(spec)).unwrap_or_else(|error| panic!("{error}: {spec}"))
 }
 
 /// The spec with a value put at a JSON pointer.
-fn with(mut spec: Value, pointer: &str, value: Value) -> Value {
+pub(super) fn with(mut spec: Value, pointer: &str, value: Value) -> Value {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     let parent = spec.pointer_mut(parent).unwrap();
     match parent {
@@ -58,7 +58,7 @@ fn refuses_what_it_does_not_fully_understand() {
     let table: Vec<(&str, Value)> = vec![
         ("an unknown field", with(valid(), "/exlude", json!([]))),
         ("an unknown field of an authority", with(valid(), "/authorities/0/atestation", json!({}))),
-        ("an unknown field of an identity", with(valid(), &format!("{identity}/claims"), json!([]))),
+        ("an unknown field of an identity", with(valid(), &format!("{identity}/claim"), json!([]))),
         ("an unknown field of a matcher", with(valid(), &format!("{identity}/issuer/prefix"), json!("x"))),
         ("an unknown field of the match", with(valid(), "/match", json!({"namespace": ["a"]}))),
         ("an unknown field of a selector", with(valid(), "/match", json!({"namespaceSelector": {"matchLabel": {}}}))),
