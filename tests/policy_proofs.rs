@@ -26,7 +26,7 @@ use countersign::image::{Digest, ImageReference, ResolvedImage};
 use countersign::policy::{Outcome, Policy, Verdict, evaluate};
 use countersign::revocation::Revocations;
 use countersign::trust::{TrustMaterial, TrustRoots};
-use countersign::verify::gather;
+use countersign::verify::{Anchor, Gathered, Prepared};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -34,6 +34,18 @@ use virtual_sigstore::{Identity, Parts, Subject, TrustedRoot, Version, VirtualSi
 
 const MANIFEST: &[u8] = br#"{"schemaVersion":2}"#;
 const ISSUER: &str = "https://accounts.example.com";
+
+/// Every candidate under every anchor.
+fn gather(candidates: &[Discovered], image: &ResolvedImage, anchors: &[Anchor]) -> Gathered {
+    let mut gathered = Gathered::default();
+    for candidate in candidates {
+        let prepared = Prepared::new(candidate.clone());
+        for anchor in anchors {
+            gathered.extend(prepared.gather(image, anchor));
+        }
+    }
+    gathered
+}
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
