@@ -190,7 +190,7 @@ async fn trouble_under_a_policy_that_warns_denies_nothing() {
 
 /// CVE-2022-47633: a registry that answers a tag with another image the second time.
 #[tokio::test]
-async fn a_tag_is_resolved_once_and_only_its_digest_goes_on() {
+async fn cve_2022_47633_a_tag_is_resolved_once_and_only_its_digest_goes_on() {
     let signer = Signer::new();
     let (signed, unsigned) = (image("signed"), image("unsigned"));
     let content = signer.sign(Content::default().with(&signed).with(&unsigned), &signed);

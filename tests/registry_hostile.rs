@@ -55,7 +55,7 @@ async fn resolved(
 }
 
 #[tokio::test]
-async fn bounds_manifests_with_and_without_a_length() {
+async fn cve_2023_42813_bounds_manifests_with_and_without_a_length() {
     let good = image_manifest();
     let expected = Digest::of(&good);
     assert_eq!(resolved(move |_| respond(200, &[], good.clone())).await, Ok(expected));
@@ -102,7 +102,7 @@ async fn gives_up_on_registries_that_stall() {
 }
 
 #[tokio::test]
-async fn compares_every_digest() {
+async fn cve_2023_47630_compares_every_digest() {
     let (good, other) = (image_manifest(), manifest(&[]));
     let digest = Digest::of(&good);
     let (good_copy, other_copy) = (good.clone(), other.clone());
@@ -236,7 +236,7 @@ async fn answers_no_challenge_of_another_host() {
 }
 
 #[tokio::test]
-async fn asks_for_tokens_nowhere_else() {
+async fn cve_2025_27403_asks_for_tokens_nowhere_else() {
     let elsewhere = FakeRegistry::start(|_| respond(200, &[], r#"{"token":"good","x":"INTERNAL-SECRET"}"#)).await;
     let realm = format!("http://{}/token", elsewhere.host());
     for realm in [realm.clone(), "http://169.254.169.254/latest/SECRET".into(), "https://169.254.169.254/SECRET".into()]
@@ -392,7 +392,7 @@ async fn retries_once_after_a_short_wait() {
 }
 
 #[tokio::test]
-async fn bounds_referrers_listings() {
+async fn cve_2023_46737_bounds_referrers_listings() {
     let image = Digest::of(b"image");
     let page = |count: usize| {
         let empty = String::from_utf8(index(&[])).unwrap();

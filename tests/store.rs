@@ -204,7 +204,7 @@ fn seconds(seconds: u64) -> Duration {
 /// GHSA-2r43-6962-xcw5: a verdict that was cached by tag, while the digest was resolved anew. What is allowed is always a digest
 /// that was signed, whichever of the two the tag names by now, and whatever is still remembered.
 #[tokio::test(start_paused = true)]
-async fn an_allowed_digest_is_always_one_that_was_verified_though_its_tag_moves() {
+async fn ghsa_2r43_6962_xcw5_an_allowed_digest_was_verified_though_its_tag_moves() {
     let signer = Signer::new();
     let (signed, unsigned) = (image("signed"), image("unsigned"));
     for settings in [settings(10, 10), settings(2, 10), settings(0, 300), settings(100, 0), settings(0, 0)] {
@@ -589,4 +589,35 @@ async fn a_thousand_images_take_no_more_memory_than_was_given() {
     }
     assert!(most > bytes / 2, "something is remembered: {most}");
     assert_eq!(reading(&store, Kind::Evidence).misses, 1_000);
+}
+
+/// ratify#116: a deadline that passed was taken for success. Every step takes ten milliseconds here, so that each of these deadlines
+/// falls into another one: none of them allows, and the first that suffices does.
+#[tokio::test(start_paused = true)]
+async fn ratify_116_a_deadline_at_any_step_never_allows() {
+    let signer = Signer::new();
+    let (signed, unsigned) = (image("signed"), image("unsigned"));
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
+        {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": Digest::of(&signed).to_string(), "size": signed.len()}]})
+    .to_string()
+    .into_bytes();
+    for (tag, manifest, sound) in [("signed", &signed, true), ("unsigned", &unsigned, false), ("index", &index, true)] {
+        let mut suffices = false;
+        for milliseconds in (0..400).step_by(5) {
+            let memory = Memory::new(Duration::from_millis(10));
+            memory.put(&signed);
+            memory.sign(&signer, &signed);
+            memory.tag(tag, manifest);
+            let judge = judge(&Store::new(settings(0, 0)), &memory);
+            let time = Duration::from_millis(milliseconds);
+            let (decision, _) = ask(&judge, &signer, &format!("reg.io/app:{tag}"), time).await;
+            assert!(sound || !decision.allows(), "{tag} {milliseconds}");
+            assert!(!suffices || decision.allows(), "{tag} {milliseconds}: more time is not less");
+            if !decision.allows() && sound {
+                assert_eq!(decision.outcome(), Answer::Undecided, "{tag} {milliseconds}: {}", decision.text());
+            }
+            suffices |= decision.allows();
+        }
+        assert_eq!(suffices, sound, "{tag}");
+    }
 }

@@ -13,6 +13,8 @@
 #[path = "support/virtual_sigstore/mod.rs"]
 mod virtual_sigstore;
 
+#[path = "verification/advisories.rs"]
+mod advisories;
 #[path = "verification/certificates.rs"]
 mod certificates;
 #[path = "verification/formats.rs"]

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_each_repository_its_own_credential() {
+    fn cve_2025_27403_gives_each_repository_its_own_credential() {
         let store = store(&[
             ("reg.io", "host"),
             ("reg.io/team", "team"),

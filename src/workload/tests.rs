@@ -44,7 +44,7 @@ fn all_fields() -> Value {
 }
 
 #[test]
-fn finds_every_image_of_every_kind() {
+fn connaisseur_finds_every_image_of_every_kind() {
     let expected = [
         ("containers[0].image", "a:1"),
         ("containers[1].image", "b:1"),

@@ -260,7 +260,7 @@ fn thresholds_are_exact_and_no_order_decides() {
 }
 
 #[test]
-fn adding_a_bad_attestation_denies_no_good_one_and_allows_nothing() {
+fn kyverno_kc_adding_a_bad_attestation_denies_no_good_one_and_allows_nothing() {
     let sigstore = VirtualSigstore::new();
     let stranger = VirtualSigstore::new();
     let roots = roots(&[("own", sigstore.root())]);
@@ -312,4 +312,21 @@ fn what_does_not_count_makes_no_two_signers_one() {
     let worth = bundle(&sign(&sigstore).by(&tie).parts());
     assert!(verdict(&two, &roots, &[&people[..], &[worthless]].concat(), one()).passes());
     assert!(!verdict(&two, &roots, &[&people[..], &[worth]].concat(), one()).passes());
+}
+
+/// A certificate that names nobody was not asked who it is. It matches no subject, however wide the pattern.
+#[test]
+fn kyverno_kc_a_certificate_without_a_name_satisfies_no_policy() {
+    let sigstore = VirtualSigstore::new();
+    let roots = roots(&[("own", sigstore.root())]);
+    let signed = |identity: &Identity| {
+        bundle(&sigstore.sign(Subject::cosign_sign(MANIFEST)).at(noon()).by(identity).timestamped().parts())
+    };
+    let everybody = alone(&person("a", "own", &json!({"regex": ".*"})));
+    let named = [signed(&by("alice@acme.example"))];
+    assert!(verdict(&everybody, &roots, &named, one()).passes());
+    for names in [vec![], vec![San::Dns("acme.example".to_owned())]] {
+        let nobody = [signed(&Identity::named(names, ISSUER))];
+        assert!(!verdict(&everybody, &roots, &nobody, one()).passes());
+    }
 }

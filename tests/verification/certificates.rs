@@ -118,7 +118,7 @@ fn a_chain_ends_at_an_authority_of_the_root_within_its_window() {
 
 /// CVE-2026-24122: whoever issues is valid when it issues, and so is what stands above.
 #[test]
-fn every_element_of_the_chain_is_valid_at_the_verified_time() {
+fn cve_2026_24122_every_element_of_the_chain_is_valid_at_the_verified_time() {
     for (number, (not_before, not_after, inside)) in [
         (noon(), noon() + second(), true),
         (noon() - second(), noon(), true),

@@ -154,7 +154,7 @@ fn witnesses_are_passed_over_and_never_stand_for_the_log() {
 }
 
 #[test]
-fn a_log_is_believed_within_its_window() {
+fn ghsa_wqqc_jjcq_vfxm_a_log_is_believed_within_its_window() {
     let sigstore = VirtualSigstore::new();
     let v1 = sigstore.sign(Subject::manifest(MANIFEST)).parts();
     let v2 = sigstore.sign(Subject::manifest(MANIFEST)).rekor_v2().parts();
@@ -180,7 +180,7 @@ fn a_log_is_believed_within_its_window() {
 
 /// The fields that bind an entry, each replaced by something that the log signed and proved all the same.
 #[test]
-fn an_entry_is_about_this_signature_this_signer_and_this_content() {
+fn cve_2026_22703_an_entry_is_about_this_signature_this_signer_and_this_content() {
     let sigstore = VirtualSigstore::new();
     let mallory = Identity::email("mallory@example.com", "https://accounts.example.com");
     let stranger = sigstore.sign(Subject::manifest(MANIFEST)).by(&mallory).parts();

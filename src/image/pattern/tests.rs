@@ -13,7 +13,7 @@ fn matches(pattern: &str, reference: &str) -> bool {
 }
 
 #[test]
-fn selects_by_host_and_path_apart() {
+fn portieris_no_wildcard_selects_by_host_and_path_together() {
     // Pattern, references that it selects, references that it does not.
     let cases: &[(&str, &[&str], &[&str])] = &[
         (
