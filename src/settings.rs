@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::trust::GITHUB;
 use clap::{Args, ValueEnum};
 
 use crate::policy::Unmatched;
@@ -30,6 +31,12 @@ impl std::str::FromStr for TrustRootFlag {
         if name.is_empty() || !name.chars().all(usable) || file.as_ref().is_some_and(|file| file.as_os_str().is_empty())
         {
             return Err("write NAME or NAME=FILE; a name has letters, digits, '-', '.' and '_'".to_owned());
+        }
+        if name == GITHUB && file.is_some() {
+            // A policy that names it asks for no log, and must not lose the logs of another instance by its name.
+            return Err(format!(
+                "{GITHUB} is GitHub's instance; name yours otherwise, and say what it proves by `evidence`"
+            ));
         }
         Ok(Self { name: name.to_owned(), file })
     }
@@ -130,7 +137,7 @@ mod tests {
         let parse = |text: &str| text.parse::<TrustRootFlag>();
         assert_eq!(parse("staging").unwrap(), TrustRootFlag { name: "staging".into(), file: None });
         assert_eq!(parse("own=a=b.json").unwrap(), TrustRootFlag { name: "own".into(), file: Some("a=b.json".into()) });
-        for bad in ["", "=x", "own=", "a b", "a/b"] {
+        for bad in ["", "=x", "own=", "a b", "a/b", "github=a.json"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }
