@@ -71,7 +71,7 @@ impl RekorClient {
     pub(super) async fn ask(&self, asked: &Asked<'_>) -> Result<Vec<u8>, RekorError> {
         let http = self.http.get_or_init(|| build(&self.options)).as_ref().map_err(Clone::clone)?;
         let url = url(asked.address, asked.path)?;
-        let host = url.authority().to_owned();
+        let host = host(asked.address);
         let attempts = async {
             match attempt(http, &url, &host, asked).await {
                 Err(error) if is_passing(&error) => {
@@ -127,7 +127,7 @@ async fn read(mut response: Response, host: &str, asked: &Asked<'_>) -> Result<V
 
 /// A path below an address: whatever is not plainly a web address is refused.
 fn url(address: &str, path: &str) -> Result<Url, RekorError> {
-    let refused = |reason| RekorError::Address { address: address.to_owned(), reason };
+    let refused = |reason| RekorError::Address { host: host(address), reason };
     let base = Url::parse(address).map_err(|_| refused("it is no URL"))?;
     if !matches!(base.scheme(), "https" | "http") {
         return Err(refused("it is neither https nor http"));
@@ -143,7 +143,12 @@ fn url(address: &str, path: &str) -> Result<Url, RekorError> {
 
 /// The host of an address, for messages.
 pub(super) fn host(address: &str) -> String {
-    Url::parse(address).map_or_else(|_| "(no host)".to_owned(), |url| url.authority().to_owned())
+    let url = Url::parse(address).ok();
+    let name = url.as_ref().and_then(Url::host_str).unwrap_or("(no host)");
+    match url.as_ref().and_then(Url::port) {
+        Some(port) => format!("{name}:{port}"),
+        None => name.to_owned(),
+    }
 }
 
 /// The innermost cause: the outermost message holds the URL.

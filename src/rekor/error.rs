@@ -9,10 +9,10 @@ use crate::verify::OnlineError;
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RekorError {
     /// The address in the trust root cannot be asked.
-    #[error("the trust root gives a log the address {address:?}, which cannot be asked: {reason}")]
+    #[error("the trust root gives a log {host} an address that cannot be asked: {reason}")]
     Address {
-        /// The address.
-        address: String,
+        /// The log's host, as far as there is one; the rest of the address may hold a secret.
+        host: String,
         /// What is wrong with it.
         reason: &'static str,
     },

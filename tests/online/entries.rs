@@ -128,7 +128,7 @@ async fn what_the_log_does_not_prove_is_left_open() {
 
 #[tokio::test]
 async fn what_is_not_the_entry_is_left_open() {
-    let table: [(&str, &str, Answers); 9] = [
+    let table: [(&str, &str, Answers); 10] = [
         ("nothing", "LogEntryNotFound", |_, _| reply(404, "{}")),
         ("a later entry", "LogEntryDiffers", |sigstore, asked| {
             let log = &sigstore.logs_v1[0];
@@ -158,6 +158,10 @@ async fn what_is_not_the_entry_is_left_open() {
         }),
         ("no JSON", "LogAnswerMalformed", |_, _| reply(200, "<html>")),
         ("too much", "LogAnswerTooLarge", |_, _| reply(200, vec![b' '; 2 << 20])),
+        ("too much, without a length", "LogAnswerTooLarge", |_, _| {
+            let chunk = || Ok::<_, std::io::Error>(axum::body::Bytes::from_static(&[b' '; 4096]));
+            reply(200, axum::body::Body::from_stream(futures::stream::repeat_with(chunk)))
+        }),
         ("an error", "LogUnexpectedStatus", |_, _| reply(500, "SECRET")),
         ("a refusal", "LogUnexpectedStatus", |_, _| reply(403, "SECRET")),
     ];
@@ -257,5 +261,6 @@ async fn an_address_that_is_none_is_left_open() {
         let judging = Judging { root, ..Judging::under(&sigstore) };
         let came = judging.judge(&Image::new("app").referred(&parts, Version::V03)).await;
         assert!(came.is_open("LogAddressInvalid"), "{address}: {}", came.text);
+        assert!(!came.text.contains("SECRET"), "{}", came.text);
     }
 }

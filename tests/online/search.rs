@@ -115,7 +115,7 @@ async fn entries_of_others_under_the_same_hash_change_nothing() {
 
 #[tokio::test]
 async fn a_search_without_a_fitting_entry_is_left_open() {
-    let table: [(&str, &str, Answers); 11] = [
+    let table: [(&str, &str, Answers); 12] = [
         ("nothing", "LogEntryNotFound", |_, _| reply(200, "[]")),
         ("null", "LogEntryNotFound", |_, _| reply(200, "null")),
         ("no search", "LogEntryNotFound", |_, _| reply(404, "")),
@@ -130,6 +130,12 @@ async fn a_search_without_a_fitting_entry_is_left_open() {
         ("no JSON", "LogAnswerMalformed", |_, _| reply(200, "<html>")),
         ("too much", "LogAnswerTooLarge", |_, _| reply(200, vec![b' '; 65 << 10])),
         ("an error", "LogUnexpectedStatus", |_, _| reply(500, "")),
+        ("the entry under another's id", "LogEntryNotFound", |sigstore, asked| {
+            if asked.method == "POST" {
+                return reply(200, json!(["00".repeat(32)]).to_string());
+            }
+            reply(200, sigstore.logs_v1[0].entry_at(5).unwrap().to_string())
+        }),
         ("ids of nothing", "LogEntryNotFound", |sigstore, asked| {
             if asked.method == "POST" { honest(sigstore, asked) } else { reply(404, "") }
         }),
