@@ -3,6 +3,8 @@
 //! Used by the webhook and by the command line alike. It decides nothing: `decision` does, over what is returned here. Every way
 //! out of this file is a verdict or a refusal; no error is dropped.
 
+mod online;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::decision::{Finding, ImageVerdicts, Refused};
+use crate::evidence::Discovered;
 use crate::image::{Digest, ImageReference, ResolvedImage};
 use crate::policy::{
     ErrorReason, FailReason, Outcome, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate, refused,
@@ -22,8 +25,9 @@ use crate::registry::{
     CandidateLayer, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
     resolve,
 };
+use crate::rekor::{RekorClient, RekorOptions};
 use crate::store::{Store, VerificationEnded};
-use crate::verify::{Anchor, AnchorId, Gathered};
+use crate::verify::{Anchor, AnchorId, Gathered, SEARCH_LIMIT, is_searchable};
 use crate::workload::ContainerImage;
 
 /// Images of one object that are judged at the same time.
@@ -49,6 +53,7 @@ pub struct Judge<S> {
     limits: Limits,
     memory: MemoryBudget,
     store: Store,
+    logs: RekorClient,
 }
 
 /// What is the same for all images of a request.
@@ -92,7 +97,8 @@ impl<S: ImageSource> Judge<S> {
     /// A judge over this source, with the default memory and a store of its own for evidence. What the source remembers is the
     /// source's affair.
     pub fn new(source: S, limits: Limits) -> Self {
-        Self { source, limits, memory: MemoryBudget::default(), store: Store::default() }
+        let logs = RekorClient::new(RekorOptions::default());
+        Self { source, limits, memory: MemoryBudget::default(), store: Store::default(), logs }
     }
 
     /// With this much memory for all requests together.
@@ -112,6 +118,13 @@ impl<S: ImageSource> Judge<S> {
     /// The store, for its figures.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// With another client that asks logs than the default one, where a policy wants them asked.
+    #[must_use]
+    pub fn with_logs(mut self, logs: RekorClient) -> Self {
+        self.logs = logs;
+        self
     }
 
     /// Judges every image of a request by one snapshot. What is not done at the deadline is refused, and says what was slow.
@@ -224,8 +237,11 @@ impl<S: ImageSource> Judge<S> {
         }
         let (mut lacking, mut left) = (Vec::new(), Vec::new());
         for (policy, verdict) in policies.iter().zip(self.evaluate(image, &policies, context).await) {
-            // Evidence on an index covers what is below it; without it, each child that runs needs its own.
-            if matches!(verdict.outcome(), Outcome::Fail(FailReason::RequirementNotMet)) {
+            // Evidence on an index covers what is below it; without it, or where only its log leaves it open, each child that runs
+            // needs its own.
+            let open =
+                policy.wants_online() && matches!(verdict.outcome(), Outcome::Error(ErrorReason::Unreachable(_)));
+            if open || matches!(verdict.outcome(), Outcome::Fail(FailReason::RequirementNotMet)) {
                 lacking.push(Arc::clone(policy));
                 left.push(verdict);
             } else {
@@ -252,20 +268,31 @@ impl<S: ImageSource> Judge<S> {
         let mut problems: Vec<Problem> = discovery.problems.iter().map(|found| problem(&found.error)).collect();
         let anchors = anchors(policies, context.snapshot);
         let (mut left, mut running) = (discovery.candidates.into_iter(), FuturesOrdered::new());
-        let mut gathered = Gathered::default();
+        let wanted = policies.iter().any(|policy| policy.wants_online());
+        let (mut gathered, mut searchable) = (Gathered::default(), Vec::new());
         loop {
             for candidate in left.by_ref().take(CANDIDATES_AT_ONCE.saturating_sub(running.len())) {
-                running.push_back(self.examine(candidate, image, &anchors, context));
+                running.push_back(self.examine(candidate, image, &anchors, wanted, context));
             }
             let Some(examined) = running.next().await else { break };
             match examined {
-                Ok(Examined::Verified(further)) => gathered.extend(further),
+                Ok(Examined::Verified(further, candidate)) => {
+                    gathered.extend(further);
+                    // One beyond the limit is enough to pass it.
+                    searchable.extend(candidate.filter(|_| searchable.len() <= SEARCH_LIMIT));
+                }
                 Ok(Examined::Missing(problem)) => problems.push(problem),
                 Err(problem) => return stopped(policies, &problem),
             }
         }
         let (roots, revocations) = (context.snapshot.roots(), context.snapshot.revocations());
-        let verdict = |policy: &Arc<Policy>| evaluate(policy, &gathered, &problems, roots, revocations, context.now);
+        let online = online::ask(&self.logs, &gathered, &searchable, image, policies, context).await;
+        let (online, further) = online.map_or_else(Default::default, |online| (Some(online.gathered), online.problems));
+        let all: Vec<Problem> = problems.iter().cloned().chain(further).collect();
+        let verdict = |policy: &Arc<Policy>| match online.as_ref().filter(|_| policy.wants_online()) {
+            Some(asked) => evaluate(policy, asked, &all, roots, revocations, context.now),
+            None => evaluate(policy, &gathered, &problems, roots, revocations, context.now),
+        };
         policies.iter().map(verdict).collect()
     }
 
@@ -275,6 +302,7 @@ impl<S: ImageSource> Judge<S> {
         candidate: CandidateLayer,
         image: &ResolvedImage,
         anchors: &[Anchor],
+        wanted: bool,
         context: &Context<'_>,
     ) -> Result<Examined, Problem> {
         let source = Metered::new(&self.source, &context.budget);
@@ -285,8 +313,10 @@ impl<S: ImageSource> Judge<S> {
             Err(found) if found.error.ends_the_search() => return Err(problem(&found.error)),
             Err(found) => return Ok(Examined::Missing(problem(&found.error))),
         };
+        let searchable = (wanted && is_searchable(&candidate)).then(|| candidate.clone());
         let work = self.store.evidence().gather(std::slice::from_ref(&candidate), image, anchors, source.into_held());
-        within(context.deadline, "verifying signatures of", image.reference(), work).await.map(Examined::Verified)
+        let gathered = within(context.deadline, "verifying signatures of", image.reference(), work).await?;
+        Ok(Examined::Verified(gathered, searchable))
     }
 
     /// The verdicts of policies that an image's own evidence leaves unsatisfied: where it is an index, by its children.
@@ -346,8 +376,8 @@ fn anchors(policies: &[Arc<Policy>], snapshot: &Snapshot) -> Vec<Anchor> {
 
 /// What became of one candidate.
 enum Examined {
-    /// It was looked at under every root and key.
-    Verified(Gathered),
+    /// It was looked at under every root and key; with the candidate where a policy wants logs asked, and can be searched for.
+    Verified(Gathered, Option<Discovered>),
     /// It could not be had.
     Missing(Problem),
 }

@@ -19,7 +19,8 @@
 //!   EFFECTS: async, thin
 //! registry       where images and signatures come from                       uses: pure half
 //! store          content, resolutions, listings and evidence, remembered      uses: pure half, registry
-//! judge          orders resolve, revoke, discover, verify, evaluate          uses: pure half, registry, store
+//! rekor          asks transparency logs                                      uses: pure half, registry
+//! judge          orders resolve, revoke, discover, verify, evaluate          uses: pure half, registry, store, rekor
 //! admission      AdmissionReview -> AdmissionReview                          uses: pure half, registry, judge
 //! cluster        watches, one published snapshot                             uses: pure half
 //! telemetry      logs and metrics                                            uses: decision store
@@ -46,6 +47,8 @@ pub mod settings;
 pub mod registry;
 
 pub mod store;
+
+pub mod rekor;
 
 pub mod judge;
 

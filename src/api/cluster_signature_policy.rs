@@ -288,6 +288,10 @@ pub struct Proofs {
     /// Count only log entries whose inclusion is proved, not merely promised. Absent: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inclusion_proof: Option<bool>,
+    /// Whether the transparency logs themselves must confirm, while the request is judged, that they hold the entries; a log that cannot
+    /// be asked leaves the image unjudged. Absent: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online: Option<bool>,
     /// Whether the certificate must be promised to a certificate transparency log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_transparency: Option<bool>,

@@ -142,6 +142,7 @@ fn satisfied(image: &ImageVerdicts, trace: &AuthorityTrace, evidence: &Evidence)
     }
     for log in evidence.logs() {
         let how = if log.inclusion_proof { "inclusion proved" } else { "inclusion promised" };
+        let how = if log.online { format!("{how}, confirmed by the log") } else { how.to_owned() };
         let _ = write!(text, "\n      log entry: {} in {} ({how})", log.index, log.log);
     }
     let _ = write!(text, "\n      found by: {}", evidence.origin().path);
@@ -280,7 +281,7 @@ fn next(verdict: &Verdict) -> String {
     }
 }
 
-/// What opens the way to a registry, by the code of what stood in it.
+/// What opens the way to a registry or a log, by the code of what stood in it.
 fn reach(code: &str) -> &'static str {
     match code {
         "ImageNotFound" | "ContentNotFound" => "push what is missing, or correct the reference",
@@ -292,6 +293,21 @@ fn reach(code: &str) -> &'static str {
         "RegistryRedirectRefused" => "ask whoever runs the registry where it sends its clients",
         "MemoryExhausted" => {
             "try again; if that happens often, give countersign more memory (--memory-budget) or replicas"
+        }
+        "LogAddressInvalid" => "correct the log's address in the trust root",
+        "LogClientUnusable" => "give countersign certificate authorities that logs can be trusted by",
+        "LogEntryNotFound" | "LogNotSearchable" => {
+            "sign this digest anew with a log, and push the signature with its log entry beside the image"
+        }
+        "LogEntriesTooMany" => "remove signatures that are not needed, and try again",
+        "LogUnavailable" | "LogUnexpectedStatus" | "LogNotConfirmed" => {
+            "try again when the log answers; the policy wants it asked (`evidence.online`)"
+        }
+        "LogAnswerMalformed" | "LogAnswerTooLarge" => {
+            "check that the address in the trust root is that of a log, and try again"
+        }
+        "LogEntryDiffers" | "LogInclusionUnproved" | "LogRolledBack" | "LogForked" => {
+            "do not use the image before whoever runs the log has explained this; the log contradicts the signature"
         }
         _ => "try again when the registry answers",
     }

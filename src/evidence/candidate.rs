@@ -151,6 +151,11 @@ impl Candidate {
         candidate.bound()
     }
 
+    /// Whether it brings a certificate.
+    pub(crate) fn carries_certificate(&self) -> bool {
+        matches!(self.signer, SignerMaterial::Certificate { .. })
+    }
+
     /// Refuses lists that would make verification slow, and proofs that are given twice.
     fn bound(self) -> Result<Self, FormatError> {
         let certificates = match &self.signer {

@@ -2,11 +2,12 @@
 //!
 //! `Discovered` is untrusted by name; only `verify` turns it into facts. The submodules parse the formats into one shape
 //! (`candidate`) and bind nothing: Sigstore bundles (`bundle`), cosign's simple signing and its annotations (`simple_signing`, `cosign`),
-//! in-toto statements (`statement`). Names, annotations and the `subject` of a referrer are hints only.
+//! in-toto statements (`statement`), and what logs answer about entries (`rekor`). Names, annotations and the `subject` of a referrer are hints only.
 
 mod bundle;
 pub(crate) mod candidate;
 mod cosign;
+pub(crate) mod rekor;
 pub(crate) mod simple_signing;
 mod statement;
 

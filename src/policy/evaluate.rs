@@ -9,8 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::authority::Authority;
-use super::miss::{Miss, PROOF, REVOKED, WHAT, WHEN};
+use super::miss::{CONFIRMED, Miss, PROOF, REVOKED, WHAT, WHEN};
 use super::principal::Principals;
+use super::proofs::UNCONFIRMED;
 use super::requirement::Count;
 use super::{Action, InvalidPolicy, Policy, PolicyName, describe};
 use crate::evidence::Origin;
@@ -239,6 +240,8 @@ pub fn evaluate(
         Outcome::Error(ErrorReason::TrustRootUnknown { name: name.to_owned() })
     } else if let Some(problem) = problems.iter().find(|problem| problem.undecided) {
         Outcome::Error(ErrorReason::Unreachable(problem.clone()))
+    } else if let Some(problem) = unasked(&authorities) {
+        Outcome::Error(ErrorReason::Unreachable(problem))
     } else if let Some(problem) = problems.first().filter(|_| gathered.verified().is_empty()) {
         Outcome::Fail(FailReason::Content(problem.clone()))
     } else {
@@ -246,6 +249,24 @@ pub fn evaluate(
     };
     let shortfalls = short.into_iter().map(Shortfall::new).collect();
     Verdict { policy: policy.name.clone(), action: policy.action, outcome, authorities, shortfalls }
+}
+
+/// Which of the verified evidence lacks nothing but the word of its logs, by position: what has to be asked about.
+pub fn unconfirmed(policy: &Policy, gathered: &Gathered, revocations: &Revocations, now: Timestamp) -> Vec<usize> {
+    let lacks_confirmation = |evidence: &Evidence| {
+        policy.authorities.iter().any(|authority| {
+            matches!(judge(authority, evidence, revocations, now), Err(Miss::Near { code: UNCONFIRMED, .. }))
+        })
+    };
+    let found = gathered.verified().iter().enumerate().filter(|(_, evidence)| lacks_confirmation(evidence));
+    found.map(|(position, _)| position).collect()
+}
+
+/// Evidence that its log did not confirm leaves an authority open: whatever kept the log from answering is no answer.
+fn unasked(authorities: &[AuthorityTrace]) -> Option<Problem> {
+    // An authority that is satisfied may still lack signers for a threshold.
+    let miss = authorities.iter().find_map(|trace| trace.near_misses.iter().find(|miss| miss.code == UNCONFIRMED))?;
+    Some(Problem { code: UNCONFIRMED, message: miss.found.clone(), undecided: true })
 }
 
 /// The verdict on an index that has no sufficient evidence of its own, from the verdicts on its runnable children: it passes if
@@ -343,6 +364,10 @@ fn judge(authority: &Authority, evidence: &Evidence, revocations: &Revocations, 
     if let Some(revoked) = revocations.evidence(evidence) {
         return Err(Miss::near("Revoked", REVOKED, format!("{} ({})", revoked.reason, revoked.by)));
     }
+    // Last, so that only what would satisfy the authority is asked about.
+    if let Err(lacking) = authority.proofs.check_online(evidence) {
+        return Err(Miss::near(lacking.code(), CONFIRMED, format!("{}, with {lacking}", describe(evidence))));
+    }
     Ok(())
 }
 
@@ -351,5 +376,6 @@ fn wanted(authority: &Authority) -> String {
         None => "a signature".to_owned(),
         Some(predicate_type) => format!("an attestation of type {predicate_type}"),
     };
-    format!("{what} by {}", authority.signers.describe())
+    let online = if authority.proofs.wants_online() { ", confirmed by the logs when they are asked" } else { "" };
+    format!("{what} by {}{online}", authority.signers.describe())
 }

@@ -9,6 +9,7 @@ pub(super) const WHAT: u8 = 5;
 pub(super) const WHEN: u8 = 6;
 pub(super) const PROOF: u8 = 7;
 pub(super) const REVOKED: u8 = 8;
+pub(super) const CONFIRMED: u8 = 9;
 
 /// Why evidence does not satisfy an authority.
 #[derive(Debug)]

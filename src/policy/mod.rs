@@ -29,7 +29,7 @@ use requirement::Requirement;
 pub use crate::api::{Action, Tags};
 pub use evaluate::{
     AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Problem, Shortfall, Verdict, evaluate, refused,
-    through_children, undecided, unparsable,
+    through_children, unconfirmed, undecided, unparsable,
 };
 pub use matcher::{MatcherError, NameGlob, StringMatcher};
 pub use parse::PolicyError;
@@ -90,6 +90,17 @@ impl Policy {
     /// The names of the trust roots that the policy needs.
     pub fn trust_roots(&self) -> impl Iterator<Item = &str> {
         self.authorities.iter().filter_map(|authority| authority.signers.trust_root())
+    }
+
+    /// Whether an authority wants logs to be asked.
+    pub fn wants_online(&self) -> bool {
+        self.authorities.iter().any(|authority| authority.proofs.wants_online())
+    }
+
+    /// What evidence is verified under for the authorities that want logs to be asked.
+    pub fn online_anchors(&self, roots: &TrustRoots) -> Vec<Anchor> {
+        let online = self.authorities.iter().filter(|authority| authority.proofs.wants_online());
+        online.flat_map(|authority| authority.signers.anchors(roots)).collect()
     }
 
     /// What evidence for this policy is verified under. A root that is not there is left out: its authorities stay unsatisfied.

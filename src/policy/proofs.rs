@@ -11,17 +11,22 @@ use super::PolicyError;
 use super::window::duration;
 use crate::api;
 use crate::trust::{GITHUB, Operator};
-use crate::verify::{Evidence, TimeSource};
+use crate::verify::{Evidence, LogProof, TimeSource};
 
 /// Operators that a policy may ask for.
 const LIMIT: u8 = 8;
+/// The code of evidence that lacks nothing but the word of its logs.
+pub(super) const UNCONFIRMED: &str = "LogNotConfirmed";
 
 /// What a signature must prove.
+#[expect(clippy::struct_excessive_bools, reason = "each is a demand by itself, as it is in the resource")]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Proofs {
     logs: usize,
     timestamps: usize,
     inclusion_proof: bool,
+    /// Whether the logs must confirm while the request is judged.
+    online: bool,
     certificate_transparency: bool,
     /// Whether a verified time of any kind must be there.
     dated: bool,
@@ -43,6 +48,14 @@ pub enum Lacking {
     #[error("proofs of inclusion in the logs of {found} operators, {wanted} are wanted")]
     InclusionProofs {
         /// Operators of logs that prove inclusion.
+        found: usize,
+        /// Operators that are wanted.
+        wanted: usize,
+    },
+    /// Enough logs, but too few that confirmed it when they were asked. Never a fail: why they did not is a problem of its own.
+    #[error("the confirmation of the logs of {found} operators, {wanted} are wanted")]
+    Confirmations {
+        /// Operators of logs that confirmed an entry.
         found: usize,
         /// Operators that are wanted.
         wanted: usize,
@@ -80,6 +93,7 @@ impl Lacking {
         match self {
             Self::Logs { .. } => "LogMissing",
             Self::InclusionProofs { .. } => "InclusionProofMissing",
+            Self::Confirmations { .. } => UNCONFIRMED,
             Self::Timestamps { .. } | Self::Undated => "TimestampMissing",
             Self::CertificateTransparency { .. } => "CertificateTransparencyMissing",
             Self::Age { .. } => "SignatureTooOld",
@@ -121,13 +135,13 @@ impl Proofs {
             Kind::BareKeys => (0, 0, false),
         };
         let dated = kind != Kind::BareKeys;
-        Self { logs, timestamps, inclusion_proof: false, certificate_transparency, dated, max_age: None }
+        Self { logs, timestamps, inclusion_proof: false, online: false, certificate_transparency, dated, max_age: None }
     }
 
     /// These proofs without log entries, for an instance that has no log.
     #[must_use]
     pub fn without_logs(self) -> Self {
-        Self { logs: 0, inclusion_proof: false, ..self }
+        Self { logs: 0, inclusion_proof: false, online: false, ..self }
     }
 
     /// These proofs without certificate transparency, for an instance that does not log its certificates.
@@ -158,6 +172,7 @@ impl Proofs {
             logs: count("logs", spec.logs, usual.logs)?,
             timestamps: count("timestamps", spec.timestamps, usual.timestamps)?,
             inclusion_proof: spec.inclusion_proof.unwrap_or(usual.inclusion_proof),
+            online: spec.online.unwrap_or(usual.online),
             certificate_transparency: spec.certificate_transparency.unwrap_or(usual.certificate_transparency),
             dated: usual.dated,
             max_age,
@@ -172,18 +187,21 @@ impl Proofs {
     fn useless(&self, kind: Kind<'_>) -> Option<(&'static str, &'static str)> {
         let demands = [
             ("logs", self.logs > 0),
+            ("online", self.online),
             ("timestamps", self.timestamps > 0),
             ("certificateTransparency", self.certificate_transparency),
             ("maxAge", self.max_age.is_some()),
         ];
         let (impossible, reason): (&[&str], &str) = match kind {
-            Kind::Keyless(GITHUB) => (&["logs", "certificateTransparency"], "this trust root has no log to meet it"),
+            Kind::Keyless(GITHUB) => {
+                (&["logs", "online", "certificateTransparency"], "this trust root has no log to meet it")
+            }
             Kind::Keyless(_) => (&[], ""),
             Kind::DatedKeys | Kind::Certificates => {
                 (&["certificateTransparency"], "only certificates of a Sigstore instance can meet it")
             }
             Kind::BareKeys => (
-                &["logs", "timestamps", "certificateTransparency", "maxAge"],
+                &["logs", "online", "timestamps", "certificateTransparency", "maxAge"],
                 "keys cannot meet it without trustRoot, whose logs and timestamp authorities would be asked",
             ),
         };
@@ -192,6 +210,9 @@ impl Proofs {
         }
         if self.inclusion_proof && self.logs == 0 {
             return Some(("inclusionProof", "it has no effect where no log is asked for"));
+        }
+        if self.online && self.logs == 0 {
+            return Some(("online", "it has no effect where no log is asked for"));
         }
         if kind == Kind::Certificates && self.logs == 0 && self.timestamps == 0 {
             return Some(("timestamps", "certificates need a timestamp or a log entry"));
@@ -231,6 +252,26 @@ impl Proofs {
             && let Some(old) = evidence.times().iter().find(|time| now.duration_since(time.earliest) > maximum)
         {
             return Err(Lacking::Age { earliest: old.earliest, maximum });
+        }
+        Ok(())
+    }
+}
+
+impl Proofs {
+    /// Whether logs must be asked.
+    pub(super) fn wants_online(&self) -> bool {
+        self.online
+    }
+
+    /// Whether the logs confirmed what they have to. To be asked last, so that only what would satisfy the authority is asked about.
+    ///
+    /// # Errors
+    /// Too few that did.
+    pub(super) fn check_online(&self, evidence: &Evidence) -> Result<(), Lacking> {
+        let counts = |proof: &&LogProof| proof.online && (proof.inclusion_proof || !self.inclusion_proof);
+        let found = operators(evidence.logs().iter().filter(counts).map(|proof| &proof.operator));
+        if self.online && found < self.logs.max(1) {
+            return Err(Lacking::Confirmations { found, wanted: self.logs.max(1) });
         }
         Ok(())
     }

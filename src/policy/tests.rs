@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::revocation::Revocations;
 use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, TrustRoots};
-use crate::verify::fixtures::{BUNDLE, DSSE, bytes, candidate, image, legacy, root, slsa, tree};
+use crate::verify::fixtures::{
+    BUNDLE, DSSE, bytes, candidate, confirmed, gathered, image, legacy, root, slsa, tree, without,
+};
 use crate::verify::{Anchor, Gathered, gather};
 
 pub(super) const SUBJECT: &str = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v1.10.0";
@@ -85,6 +87,23 @@ fn refuses_what_it_does_not_fully_understand() {
             "a key that is none",
             with(valid(), "/authorities/0", json!({"name": "a", "keys": [{"name": "k", "pem": "x"}]})),
         ),
+        (
+            "a log to ask under a key that no log dates",
+            with(
+                valid(),
+                "/authorities/0",
+                json!({"name": "a", "keys": [{"name": "k", "pem": pem}], "evidence": {"online": true}}),
+            ),
+        ),
+        (
+            "a log to ask under a root without logs",
+            with(
+                with(valid(), "/authorities/0/keyless/trustRoot", json!(GITHUB)),
+                "/authorities/0/evidence",
+                json!({"online": true}),
+            ),
+        ),
+        ("an unknown field of the proofs", with(valid(), "/authorities/0/evidence", json!({"onlin": true}))),
         ("no keys", with(valid(), "/authorities/0", json!({"name": "a", "keys": []}))),
         ("a name twice", with(second(), "/authorities/1/name", json!("a"))),
         ("two authorities without require", second()),
@@ -220,6 +239,33 @@ fn each_field_of_an_authority_decides() {
 }
 
 const STAGING_NAME: &str = crate::trust::STAGING;
+
+/// Whatever kept the log from being asked, nobody else's word is enough, and that is no fail.
+#[test]
+fn evidence_that_its_log_did_not_confirm_is_an_open_question() {
+    let found = gathered_slsa(&[PUBLIC_GOOD], &[]);
+    let online = with(valid(), "/authorities/0/evidence", json!({"online": true}));
+    let open = verdict(&online, &found, &[], now());
+    let Outcome::Error(ErrorReason::Unreachable(problem)) = open.outcome() else { panic!("{open:?}") };
+    assert_eq!((problem.code, problem.undecided), ("LogNotConfirmed", true));
+    let asked = confirmed(&found.verified()[0]);
+    assert!(verdict(&online, &gathered(vec![asked.clone()]), &[], now()).passes());
+    // What would not satisfy it is not asked about, and no log makes it count.
+    for other in [without(&asked, "log"), without(&asked, "certificate transparency")] {
+        let fail = verdict(&online, &gathered(vec![other]), &[], now());
+        assert!(matches!(fail.outcome(), Outcome::Fail(_)), "{fail:?}");
+    }
+    let stranger = with(online, "/authorities/0/keyless/identities/0/subject", json!({"exact": "x"}));
+    assert!(matches!(verdict(&stranger, &found, &[], now()).outcome(), Outcome::Fail(_)));
+    let asked = |spec: &Value| {
+        let policy = parse(spec);
+        (policy.wants_online(), unconfirmed(&policy, &found, &Revocations::none(), now()))
+    };
+    assert_eq!(asked(&valid()), (false, vec![]));
+    assert_eq!(asked(&with(valid(), "/authorities/0/evidence", json!({"online": false}))), (false, vec![]));
+    assert_eq!(asked(&with(valid(), "/authorities/0/evidence", json!({"online": true}))), (true, vec![0]));
+    assert_eq!(asked(&stranger), (true, vec![]));
+}
 
 #[test]
 fn an_identity_is_one_pair_and_not_two_lists() {

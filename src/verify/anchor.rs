@@ -54,6 +54,14 @@ pub enum AnchorId {
 }
 
 impl Anchor {
+    /// The root whose logs and timestamp authorities date what is signed; none where nobody does.
+    pub(crate) fn dating(&self) -> Option<&TrustMaterial> {
+        match self {
+            Self::Root(root) | Self::Certificates { dating: root, .. } => Some(root),
+            Self::Key { dating, .. } => dating.as_ref(),
+        }
+    }
+
     /// The anchor's name.
     pub fn id(&self) -> AnchorId {
         match self {

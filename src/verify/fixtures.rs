@@ -81,6 +81,15 @@ pub(crate) fn without(evidence: &Evidence, proof: &str) -> Evidence {
     evidence
 }
 
+/// Real evidence as if its log had been asked and had confirmed it.
+pub(crate) fn confirmed(evidence: &Evidence) -> Evidence {
+    let mut evidence = evidence.clone();
+    for proof in &mut evidence.logs {
+        proof.online = true;
+    }
+    evidence
+}
+
 /// The same evidence under another root's name, dated by another kind of source.
 pub(crate) fn under(evidence: &Evidence, root: &str, source: TimeSource) -> Evidence {
     let mut evidence = evidence.clone();

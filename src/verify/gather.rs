@@ -58,6 +58,15 @@ impl Gathered {
         &self.verified
     }
 
+    /// Adds what a log's own entry verified.
+    pub fn add(&mut self, evidence: Evidence) {
+        self.verified.push(evidence);
+    }
+
+    pub(super) fn verified_mut(&mut self) -> &mut [Evidence] {
+        &mut self.verified
+    }
+
     /// What was not.
     pub fn refused(&self) -> &[Refusal] {
         &self.refused

@@ -8,12 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use sigstore_merkle::{hash_leaf, verify_inclusion_proof};
-use sigstore_types::Checkpoint;
+use sigstore_types::{Checkpoint, Sha256Hash};
 
 use super::VerifyError;
 use crate::evidence::candidate::{InclusionProof, LogEntry};
 use crate::image::hexadecimal;
-use crate::trust::{Log, Message, TrustMaterial};
+use crate::trust::{Log, Message};
 
 /// Signatures on one checkpoint that are tried: the log's, and those of witnesses that happen to share its key hint.
 const SIGNATURE_LIMIT: usize = 16;
@@ -29,22 +29,22 @@ pub(super) struct Logged<'a> {
     pub(super) included: bool,
 }
 
-/// Verifies an entry. None: the root does not know its log, so that it proves nothing.
+/// Verifies an entry under some logs. None: its log is not among them, so that it proves nothing.
 ///
 /// # Errors
 /// A part of the entry that does not verify, or an entry with neither promise nor proof.
-pub(super) fn verify<'a>(entry: &LogEntry, root: &'a TrustMaterial) -> Result<Option<Logged<'a>>, VerifyError> {
+pub(super) fn verify<'a>(entry: &LogEntry, logs: &'a [Log]) -> Result<Option<Logged<'a>>, VerifyError> {
     if entry.promise.is_none() && entry.proof.is_none() {
         return Err(refused("an entry has neither inclusion proof nor promise"));
     }
     let v2 = entry.kind.is_rekor_v2();
     // The second version of Rekor signs checkpoints only, and the id beside its entries is nobody's word.
-    let named = if v2 { None } else { root.log(&entry.log_id) };
+    let named = if v2 { None } else { logs.iter().find(|log| log.id == entry.log_id) };
     let included = match &entry.proof {
         Some(proof) => {
             let candidates: Vec<&Log> = match named {
                 Some(log) => vec![log],
-                None if v2 => root.logs().iter().collect(),
+                None if v2 => logs.iter().collect(),
                 None => Vec::new(),
             };
             let Some(log) = head(&proof.checkpoint, &candidates, v2)? else { return Ok(None) };
@@ -94,13 +94,23 @@ fn inclusion(entry: &LogEntry, proof: &InclusionProof, v2: bool) -> Result<(), V
         return Err(refused("the inclusion proof of an entry is for another tree size than its checkpoint"));
     }
     let index = if v2 { entry.index } else { proof.index };
-    verify_inclusion_proof(&hash_leaf(&entry.body), index, head.tree_size(), &proof.hashes, head.root_hash())
+    included(&hash_leaf(&entry.body), index, &proof.hashes, head)
+}
+
+/// A path from a leaf to the head's root.
+pub(super) fn included(
+    leaf: &Sha256Hash,
+    index: u64,
+    path: &[Sha256Hash],
+    head: &Checkpoint,
+) -> Result<(), VerifyError> {
+    verify_inclusion_proof(leaf, index, head.tree_size(), path, head.root_hash())
         .map_err(|error| refused(format!("the inclusion proof of an entry does not hold: {error}")))
 }
 
 /// The log that signed a checkpoint. Hints are four bytes and may collide: every signature is tried under every key that it may be
 /// of, and witnesses are passed over. None: it is signed by none of these logs.
-fn head<'a>(checkpoint: &Checkpoint, logs: &[&'a Log], v2: bool) -> Result<Option<&'a Log>, VerifyError> {
+pub(super) fn head<'a>(checkpoint: &Checkpoint, logs: &[&'a Log], v2: bool) -> Result<Option<&'a Log>, VerifyError> {
     let message = Message::Bytes(checkpoint.signed_data());
     let mut matching = false;
     let hinted = |hint: &[u8], log: &Log| log.id.get(..4) == Some(hint);

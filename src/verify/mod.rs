@@ -15,7 +15,10 @@ mod entry;
 mod gather;
 mod log;
 mod names;
+mod online;
+mod search;
 mod steps;
+mod tiles;
 mod timestamp;
 mod transparency;
 mod tst_info;
@@ -35,7 +38,10 @@ pub use certificate::claim_names;
 #[cfg(test)]
 pub(crate) use gather::gather;
 pub use gather::{Gathered, Prepared, Refusal, SCHEMA_VERSION};
+pub use online::{Confirmation, FreshHead, LogApi, OnlineError, QUESTION_LIMIT, Question};
+pub use search::{Found, RESULT_LIMIT, SEARCH_LIMIT, Search, is_searchable, searches};
 pub use steps::{verify, verify_with_key, verify_with_root};
+pub use tiles::{TILE_BYTES, Tile, inclusion_path, inclusion_tiles};
 
 /// The predicate type of the statement with which cosign 3 signs an image: a signature, not an attestation.
 pub const COSIGN_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
@@ -174,6 +180,11 @@ pub struct LogProof {
     pub inclusion_proof: bool,
     /// Whether the log dated the entry, which it does under a promise only.
     pub dated: bool,
+    /// Whether the log itself confirmed, in this request, that it holds the entry.
+    pub online: bool,
+    /// What identifies the entry when the log is asked.
+    #[serde(skip)]
+    place: online::Place,
 }
 
 impl Evidence {

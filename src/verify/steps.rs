@@ -15,6 +15,7 @@ use super::artifact::{Artifact, bind_payload, bind_statement, check_digest};
 use super::certificate::SigningCertificate;
 use super::chain::{self, Purpose};
 use super::entry::{self, LoggedSigner};
+use super::online::Place;
 use super::{
     Anchor, Claim, Evidence, LogProof, Signer, TimeSource, VerifiedTime, VerifyError, log, timestamp, transparency,
 };
@@ -152,7 +153,7 @@ fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyEr
     }
     let stamped: Vec<jiff::Timestamp> = proofs.times.iter().map(|time| time.at).collect();
     for (position, entry) in candidate.entries.iter().enumerate() {
-        let Some(logged) = log::verify(entry, root)? else {
+        let Some(logged) = log::verify(entry, root.logs())? else {
             proofs.passed_over.push(unknown());
             continue;
         };
@@ -181,6 +182,8 @@ fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyEr
             index: entry.index,
             inclusion_proof: logged.included,
             dated: logged.integrated.is_some(),
+            online: false,
+            place: Place::of(entry),
         });
     }
     if proofs.logs.is_empty() && !candidate.entries.is_empty() {

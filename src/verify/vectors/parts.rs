@@ -111,7 +111,8 @@ pub(super) fn rekor(case: &Case) -> Outcome {
         Some(_) => second_version(&answer),
         None => first_version(answer.as_object().unwrap().values().next().unwrap()),
     };
-    let verified = [PUBLIC_GOOD, STAGING].map(|name| log::verify(&entry, &root(name)).map(|found| found.is_some()));
+    let verified =
+        [PUBLIC_GOOD, STAGING].map(|name| log::verify(&entry, root(name).logs()).map(|found| found.is_some()));
     match verified {
         [Ok(true), _] | [_, Ok(true)] => Ok(()),
         [Err(error), _] | [_, Err(error)] => Err(super::refused(&error)),

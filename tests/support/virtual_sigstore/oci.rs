@@ -126,7 +126,8 @@ impl Image {
         self.blobs.values().for_each(|blob| write(blob));
         let manifests = self.manifests().into_iter().map(|(tag, manifest)| {
             write(&manifest);
-            let mut entry = descriptor(MANIFEST, &manifest);
+            let parsed: Value = serde_json::from_slice(&manifest).unwrap();
+            let mut entry = descriptor(parsed["mediaType"].as_str().unwrap_or(MANIFEST), &manifest);
             if let Some(tag) = tag {
                 entry["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
             }
