@@ -12,13 +12,14 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::decision::{Finding, ImageVerdicts, Refused};
 use crate::evidence::Discovered;
 use crate::image::{Digest, ImageReference, ResolvedImage};
 use crate::policy::{
-    ErrorReason, FailReason, Outcome, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate, refused,
+    ErrorReason, FailReason, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate, refused,
     through_children, undecided, unparsable,
 };
 use crate::registry::{
@@ -30,6 +31,8 @@ use crate::store::{Store, VerificationEnded};
 use crate::verify::{Anchor, AnchorId, Gathered, SEARCH_LIMIT, is_searchable};
 use crate::workload::ContainerImage;
 
+/// Candidates of one object that are verified at the same time.
+const TURNS: usize = 2;
 /// Images of one object that are judged at the same time.
 const CONCURRENCY: usize = 8;
 /// Candidates of one image that are fetched and verified at the same time; each is dropped before the next is fetched.
@@ -64,6 +67,8 @@ struct Context<'a> {
     now: Timestamp,
     deadline: Instant,
     budget: Arc<RequestBudget>,
+    /// Turns of this request to verify, so that one object with thousands of candidates leaves threads to the others.
+    verifying: Semaphore,
 }
 
 /// An image's verdicts without its field: references that occur twice are judged once.
@@ -136,7 +141,15 @@ impl<S: ImageSource> Judge<S> {
         deadline: Instant,
     ) -> Vec<ImageVerdicts> {
         let budget = self.memory.request(deadline);
-        let context = &Context { snapshot, scope: &request.scope, runs: request.runs, now, deadline, budget };
+        let context = &Context {
+            snapshot,
+            scope: &request.scope,
+            runs: request.runs,
+            now,
+            deadline,
+            budget,
+            verifying: Semaphore::new(TURNS),
+        };
         let mut distinct: BTreeMap<&str, &ContainerImage> = BTreeMap::new();
         for image in &request.images {
             distinct.entry(image.text()).or_insert(image);
@@ -236,16 +249,19 @@ impl<S: ImageSource> Judge<S> {
             }
         }
         let (mut lacking, mut left) = (Vec::new(), Vec::new());
-        for (policy, verdict) in policies.iter().zip(self.evaluate(image, &policies, context).await) {
-            // Evidence on an index covers what is below it; without it, or where only its log leaves it open, each child that runs
-            // needs its own.
-            let open =
-                policy.wants_online() && matches!(verdict.outcome(), Outcome::Error(ErrorReason::Unreachable(_)));
-            if open || matches!(verdict.outcome(), Outcome::Fail(FailReason::RequirementNotMet)) {
+        let own = match self.evaluate(image, &policies, context).await {
+            Ok(own) => own,
+            // Out of time or of bounds: more questions would not help.
+            Err(stopped) => return [verdicts, stopped].concat(),
+        };
+        for (policy, verdict) in policies.iter().zip(own) {
+            // Evidence on an index covers what is below it; without it, each child that runs needs its own. What is broken or missing
+            // beside an index takes nothing from what its children carry.
+            if verdict.passes() {
+                verdicts.push(verdict);
+            } else {
                 lacking.push(Arc::clone(policy));
                 left.push(verdict);
-            } else {
-                verdicts.push(verdict);
             }
         }
         if !lacking.is_empty() {
@@ -255,15 +271,23 @@ impl<S: ImageSource> Judge<S> {
     }
 
     /// The verdicts of policies on an image by the evidence that is attached to it, one for each policy.
-    async fn evaluate(&self, image: &ResolvedImage, policies: &[Arc<Policy>], context: &Context<'_>) -> Vec<Verdict> {
+    ///
+    /// # Errors
+    /// The verdicts, where a problem stopped the judgement before all evidence was seen.
+    async fn evaluate(
+        &self,
+        image: &ResolvedImage,
+        policies: &[Arc<Policy>],
+        context: &Context<'_>,
+    ) -> Result<Vec<Verdict>, Vec<Verdict>> {
         if policies.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let source = Metered::new(&self.source, &context.budget);
         let work = discover(&source, image, &self.limits);
         let discovery = match within(context.deadline, "looking for signatures of", image.reference(), work).await {
             Ok(discovery) => discovery,
-            Err(problem) => return stopped(policies, &problem),
+            Err(problem) => return Err(stopped(policies, &problem)),
         };
         let mut problems: Vec<Problem> = discovery.problems.iter().map(|found| problem(&found.error)).collect();
         let anchors = anchors(policies, context.snapshot);
@@ -282,7 +306,7 @@ impl<S: ImageSource> Judge<S> {
                     searchable.extend(candidate.filter(|_| searchable.len() <= SEARCH_LIMIT));
                 }
                 Ok(Examined::Missing(problem)) => problems.push(problem),
-                Err(problem) => return stopped(policies, &problem),
+                Err(problem) => return Err(stopped(policies, &problem)),
             }
         }
         let (roots, revocations) = (context.snapshot.roots(), context.snapshot.revocations());
@@ -293,7 +317,7 @@ impl<S: ImageSource> Judge<S> {
             Some(asked) => evaluate(policy, asked, &all, roots, revocations, context.now),
             None => evaluate(policy, &gathered, &problems, roots, revocations, context.now),
         };
-        policies.iter().map(verdict).collect()
+        Ok(policies.iter().map(verdict).collect())
     }
 
     /// Fetches and verifies one candidate. An error stops the judgement of the image.
@@ -314,7 +338,10 @@ impl<S: ImageSource> Judge<S> {
             Err(found) => return Ok(Examined::Missing(problem(&found.error))),
         };
         let searchable = (wanted && is_searchable(&candidate)).then(|| candidate.clone());
-        let work = self.store.evidence().gather(std::slice::from_ref(&candidate), image, anchors, source.into_held());
+        let work = async {
+            let _turn = context.verifying.acquire().await;
+            self.store.evidence().gather(std::slice::from_ref(&candidate), image, anchors, source.into_held()).await
+        };
         let gathered = within(context.deadline, "verifying signatures of", image.reference(), work).await?;
         Ok(Examined::Verified(gathered, searchable))
     }
@@ -347,7 +374,8 @@ impl<S: ImageSource> Judge<S> {
         loop {
             for child in left.by_ref().take(CONCURRENCY.saturating_sub(running.len())) {
                 running.push_back(async move {
-                    (child.image.digest().clone(), self.evaluate(&child.image, policies, context).await)
+                    let (Ok(verdicts) | Err(verdicts)) = self.evaluate(&child.image, policies, context).await;
+                    (child.image.digest().clone(), verdicts)
                 });
             }
             let Some(judged) = running.next().await else { break };

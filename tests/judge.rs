@@ -381,3 +381,24 @@ async fn a_reference_that_is_none_fails_every_policy_in_scope() {
         assert_eq!(decision.text().matches("[InvalidReference]").count(), verdicts, "{what}: {}", decision.text());
     }
 }
+
+/// What is broken or missing beside an index takes nothing from what its children carry, and gives nothing to one that lacks it.
+#[tokio::test]
+async fn trouble_beside_an_index_leaves_its_children_what_they_carry() {
+    let signer = Signer::new();
+    let (signed, unsigned) = (image("signed"), image("unsigned"));
+    for (child, passes) in [(&signed, true), (&unsigned, false)] {
+        let bytes = index(&[(child, Some(("linux", "amd64")), json!({}))]);
+        let tag = format!("sha256-{}", Digest::of(&bytes).hex());
+        let gone = manifest(&[(SIMPLE_SIGNING, b"gone", &[])]);
+        let content = signer.sign(Content::default().with(child).with(&bytes), &signed);
+        // A signature manifest that is no manifest, one whose layer is gone, and a listing of what is gone.
+        for (suffix, beside) in
+            [(".sig", b"{}".to_vec()), (".sig", gone.clone()), ("", index(&[(&gone, None, json!({}))]))]
+        {
+            let registry = start(content.clone().with_tag(&format!("{tag}{suffix}"), &beside)).await;
+            let (decision, _) = asked(&registry, &signer).about(&[&format!("app@{}", Digest::of(&bytes))]).await;
+            assert_eq!(decision.allows(), passes, "{suffix}: {}", decision.text());
+        }
+    }
+}

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use sigstore_types::{Checkpoint, DsseEnvelope, Sha256Hash};
 
-use super::{Discovered, Format, FormatError, bundle, cosign};
+use super::{Discovered, Format, FormatError, bundle, cosign, der};
 use crate::image::Hash;
 
 /// Log entries, timestamps or certificates that one candidate may carry; genuine ones carry one to three of each.
@@ -168,6 +168,14 @@ impl Candidate {
             if found > LIST_LIMIT {
                 return Err(FormatError::TooMany { what, found, limit: LIST_LIMIT });
             }
+        }
+        if let SignerMaterial::Certificate { leaf, intermediates } = &self.signer {
+            for certificate in std::iter::once(leaf).chain(intermediates) {
+                der::check("bytes of a certificate", certificate)?;
+            }
+        }
+        for token in &self.timestamps {
+            der::check("bytes of a timestamp", token)?;
         }
         let twice =
             |position: usize, token: &Vec<u8>| self.timestamps.iter().skip(position + 1).any(|other| other == token);

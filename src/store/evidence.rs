@@ -23,7 +23,7 @@ const LIFETIME: Duration = Duration::from_hours(24);
 /// What an outcome weighs beside the candidate's own length: names, times and proofs that were taken from it.
 const OUTCOME_BYTES: usize = 2 << 10;
 /// Outcomes of one call that are looked for at a time.
-const CONCURRENCY: usize = 4;
+const CONCURRENCY: usize = 2;
 /// Threads that verify at a time, however many processors there are: what is parsed from a candidate takes several times its bytes,
 /// and the memory budget counts these alone.
 const MOST_THREADS: usize = 8;
@@ -118,7 +118,9 @@ impl EvidenceCache {
             let verify = move || {
                 let outcome = Arc::new(prepared.gather(&image, &anchor));
                 let candidate = prepared.discovered();
-                let bytes = OUTCOME_BYTES + candidate.bytes().len() + candidate.media_type().len();
+                let annotations = candidate.annotations().iter().map(|(name, value)| name.len() + value.len());
+                let bytes =
+                    OUTCOME_BYTES + candidate.bytes().len() + candidate.media_type().len() + annotations.sum::<usize>();
                 // From the thread: what was begun is of use even if nobody waits any more.
                 inner.outcomes.put(key, Arc::clone(&outcome), bytes, Instant::now(), LIFETIME);
                 drop((held, thread));

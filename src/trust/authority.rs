@@ -155,19 +155,18 @@ fn issuer(der: &[u8], certificate: &Certificate, outer: Window) -> Result<Issuer
     let anchor = webpki::anchor_from_trusted_cert(&certificate_der).map_err(|error| invalid(error.to_string()))?;
     Ok(Issuer {
         anchor: anchor.to_owned(),
-        valid: validity(certificate)?.and(outer),
+        valid: validity(certificate).and(outer),
         path_length: constraints.and_then(|constraints| constraints.path_len_constraint),
         purposes: purposes.map(|(_, purposes)| purposes.0.iter().map(ToString::to_string).collect()),
     })
 }
 
-/// When a certificate is valid.
-pub(crate) fn validity(certificate: &Certificate) -> Result<Window, TrustError> {
+/// When a certificate is valid. A time after the last that can be represented is the end of time: 99991231235959Z means that there is no
+/// end (RFC 5280, section 4.1.2.5).
+pub(crate) fn validity(certificate: &Certificate) -> Window {
     let validity = &certificate.tbs_certificate.validity;
-    let time = |time: x509_cert::time::Time| {
-        Timestamp::try_from(time.to_system_time()).map_err(|error| invalid(error.to_string()))
-    };
-    Ok(Window { from: Some(time(validity.not_before)?), until: Some(time(validity.not_after)?) })
+    let time = |time: x509_cert::time::Time| Timestamp::try_from(time.to_system_time()).unwrap_or(Timestamp::MAX);
+    Window { from: Some(time(validity.not_before)), until: Some(time(validity.not_after)) }
 }
 
 /// Whether a certificate of a trusted root is signed by the one above it.

@@ -148,7 +148,8 @@ impl PublicKey {
                 Ok(CURVE_P521) => KeyKind::P521,
                 _ => return Err(invalid("its curve is none of P-256, P-384 and P-521")),
             },
-            RSA_ENCRYPTION if algorithm.parameters.is_none_or(AnyRef::is_null) => KeyKind::Rsa,
+            // RFC 3279: the parameters are NULL. A second encoding would be a second fingerprint of one key.
+            RSA_ENCRYPTION if algorithm.parameters.is_some_and(AnyRef::is_null) => KeyKind::Rsa,
             ED25519 if algorithm.parameters.is_none() => KeyKind::Ed25519,
             RSA_ENCRYPTION | ED25519 => return Err(invalid("its algorithm has parameters that it must not have")),
             other => return Err(invalid(format!("keys with the algorithm {other} are not verified"))),

@@ -1,7 +1,7 @@
 //! The signer's certificate, read: names, claims, key, validity. Whether to believe it is `chain`'s.
 //!
 //! Claims are Fulcio's extensions (<https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md>): what the issuer of the token said about
-//! the signer, by the names of that table. A certificate of an own authority has none.
+//! the signer, by the names of that table. A certificate of an own authority may carry them too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,7 +77,7 @@ impl SigningCertificate {
         }
         let spki = inner.subject_public_key_info.to_der().map_err(|error| malformed(error.to_string()))?;
         let key = PublicKey::from_spki(&spki).map_err(|error| malformed(error.to_string()))?;
-        let valid = validity(&certificate).map_err(|error| malformed(error.to_string()))?;
+        let valid = validity(&certificate);
         let (subjects, claims) = (names::subjects(&certificate)?, claims(&certificate)?);
         Ok(Self { certificate, key, valid, subjects, claims })
     }

@@ -329,6 +329,7 @@ fn check_pem(found: &str, signer: LoggedSigner<'_>) -> Result<(), VerifyError> {
 /// The key in a certificate, as a `SubjectPublicKeyInfo`.
 fn key_of(certificate: &[u8]) -> Option<Vec<u8>> {
     use x509_cert::der::{Decode as _, Encode as _};
+    crate::evidence::der::check("bytes of a certificate", certificate).ok()?;
     let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
     certificate.tbs_certificate.subject_public_key_info.to_der().ok()
 }

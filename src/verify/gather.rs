@@ -104,7 +104,7 @@ impl Prepared {
             format: self.discovered.format().as_ref().map_or_else(|| "unknown".to_owned(), Format::to_string),
             under: anchor.id(),
             code,
-            reason,
+            reason: excerpt(reason),
         };
         let mut gathered = Gathered::default();
         match self.candidate.get_or_init(|| Candidate::parse(&self.discovered)) {
@@ -115,6 +115,16 @@ impl Prepared {
             },
         }
         gathered
+    }
+}
+
+/// The start of a text of which a stranger may have written any amount. It is kept for a day, once for each anchor.
+pub(super) fn excerpt(text: String) -> String {
+    /// Bytes that are kept: as many as a message can use.
+    const BYTES: usize = 512;
+    match text.char_indices().map(|(place, _)| place).find(|place| *place >= BYTES) {
+        Some(end) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }
 

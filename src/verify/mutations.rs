@@ -65,8 +65,9 @@ fn changes(value: &Value) -> Vec<(String, Value)> {
 /// The facts that a policy could look at.
 fn facts(bundle: &Value, artifact: &ResolvedImage, root: &TrustMaterial) -> Option<String> {
     let candidate = candidate(BUNDLE, bundle.to_string().into_bytes(), BTreeMap::new());
-    let Evidence { claim, signer, times, logs, .. } = verify_with_root(&candidate, artifact, root).ok()?;
-    Some(format!("{claim:?} {signer} {times:?} {logs:?}"))
+    let Evidence { claim, signer, times, logs, certificate_transparency, .. } =
+        verify_with_root(&candidate, artifact, root).ok()?;
+    Some(format!("{claim:?} {signer:?} {times:?} {logs:?} {certificate_transparency}"))
 }
 
 #[test]

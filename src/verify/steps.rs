@@ -15,6 +15,7 @@ use super::artifact::{Artifact, bind_payload, bind_statement, check_digest};
 use super::certificate::SigningCertificate;
 use super::chain::{self, Purpose};
 use super::entry::{self, LoggedSigner};
+use super::gather::excerpt;
 use super::online::Place;
 use super::{
     Anchor, Claim, Evidence, LogProof, Signer, TimeSource, VerifiedTime, VerifyError, log, timestamp, transparency,
@@ -78,15 +79,16 @@ pub(super) fn verify_parsed(
         under: anchor.id(),
         times: proofs.times,
         logs: proofs.logs,
-        passed_over: proofs.passed_over.iter().map(ToString::to_string).collect(),
+        passed_over: proofs.passed_over.iter().map(|error| excerpt(error.to_string())).collect(),
         certificate_transparency: matches!(transparency, Some(Ok(()))),
-        no_certificate_transparency: transparency.and_then(Result::err),
+        no_certificate_transparency: transparency.and_then(Result::err).map(excerpt),
     };
     match anchor {
         Anchor::Root(root) => {
-            let (leaf, between) = certificates(candidate)?;
+            // What a candidate brings beside its certificate leads to no root: an instance names all that may issue.
+            let (leaf, _) = certificates(candidate)?;
             let proofs = dated(candidate, root)?;
-            let (certificate, issuer) = believed(leaf, between, root.issuers(), &proofs)?;
+            let (certificate, issuer) = believed(leaf, &[], root.issuers(), &proofs)?;
             let transparency = if root.has_certificate_transparency() {
                 transparency::verify(&certificate.certificate, &issuer, root.certificate_logs())
             } else {
@@ -151,19 +153,12 @@ fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyEr
     if proofs.times.is_empty() && !candidate.timestamps.is_empty() {
         return Err(proofs.passed_over.swap_remove(0));
     }
-    let stamped: Vec<jiff::Timestamp> = proofs.times.iter().map(|time| time.at).collect();
+    let mut undated = Vec::new();
     for (position, entry) in candidate.entries.iter().enumerate() {
         let Some(logged) = log::verify(entry, root.logs())? else {
             proofs.passed_over.push(unknown());
             continue;
         };
-        // A log's key counts while the root believes it: when the log dated the entry, or else when an authority did.
-        if logged.integrated.is_none()
-            && let Some(time) = stamped.iter().find(|time| !logged.log.window.contains(**time))
-        {
-            let reason = format!("the trust root does not believe {} at {time}", logged.log.address);
-            return Err(VerifyError::Log { reason });
-        }
         if let Some(at) = logged.integrated {
             proofs.times.push(VerifiedTime {
                 at,
@@ -173,6 +168,9 @@ fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyEr
                 service: logged.log.address.clone(),
                 operator: logged.log.operator.clone(),
             });
+        }
+        if logged.integrated.is_none() {
+            undated.push(logged.log);
         }
         proofs.entries.push(position);
         proofs.logs.push(LogProof {
@@ -188,6 +186,18 @@ fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyEr
     }
     if proofs.logs.is_empty() && !candidate.entries.is_empty() {
         return Err(unknown());
+    }
+    // A log's key counts while the root believes it: when the log dated the entry, which was looked at there, or else at every time that
+    // others verified. Where nobody dated it, a key that was stolen long after its time could have signed it.
+    for log in undated {
+        if let Some(time) = proofs.times.iter().find(|time| !log.window.contains(time.at)) {
+            let reason = format!("the trust root does not believe {} at {}", log.address, time.at);
+            return Err(VerifyError::Log { reason });
+        }
+        if proofs.times.is_empty() && log.window.until.is_some() {
+            let reason = "nothing dates an entry of a log that the trust root believes for some time only".to_owned();
+            return Err(VerifyError::Log { reason });
+        }
     }
     Ok(proofs)
 }

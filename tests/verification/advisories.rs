@@ -1,7 +1,12 @@
 //! What verifiers of others got wrong, each by its name; `tests/advisories.rs` says where the rest is.
 
-use super::virtual_sigstore::{Identity, Kind, Parts, Subject, Version, VirtualSigstore};
-use super::{MANIFEST, accepted, as_bundle, as_layer, at, discovered, judge, judge_under, noon, refused};
+use countersign::verify::{Anchor, Prepared};
+
+use super::virtual_sigstore::cms::SIGNED_DATA;
+use super::virtual_sigstore::{Identity, Kind, Log, Parts, Subject, Version, VirtualSigstore, Window, der};
+use super::{
+    MANIFEST, accepted, as_bundle, as_layer, at, discovered, image, judge, judge_under, material, noon, refused,
+};
 
 const LOG: &str = "LogEntryInvalid";
 
@@ -89,4 +94,66 @@ fn tob_sigstore_an_envelope_with_several_signatures_is_refused() {
             discovered(Version::V03.media_type(), none.to_string().into_bytes(), std::collections::BTreeMap::new());
         refused("none", judge_under(&sigstore.root(), &parts, &candidate), "MalformedEvidence", "");
     }
+}
+
+/// A log key that is no longer believed signs an entry today; another log's promise dates the signature (GHSA-wqqc-jjcq-vfxm, by way of
+/// the other entry).
+#[test]
+fn ghsa_wqqc_jjcq_vfxm_a_key_past_its_window_is_measured_by_the_times_of_others() {
+    let sigstore = VirtualSigstore::doubled();
+    let logs = [Log::V1(&sigstore.logs_v1[0]), Log::V2(&sigstore.logs_v2[1])];
+    let parts = sigstore.sign(Subject::manifest(MANIFEST)).logged_in(&logs).parts();
+    let second = jiff::SignedDuration::from_secs(1);
+    for (end, inside) in [(noon(), true), (noon() - second, false)] {
+        let root = sigstore.root().with(|root| {
+            let log = root.logs.iter_mut().find(|log| log.log_id == parts.entries[1].log_id).unwrap();
+            log.valid_for = Window::until(end);
+        });
+        let result = judge_under(&root, &parts, &as_bundle(&parts, Version::V03));
+        if inside {
+            assert_eq!(accepted("within", result).logs().len(), 2);
+        } else {
+            refused("past", result, LOG, "does not believe");
+        }
+    }
+    // Under a key, where nothing dates the entry at all.
+    let parts = sigstore.sign(Subject::manifest(MANIFEST)).without_certificate().logged_in(&logs[1..]).parts();
+    let ended =
+        |end| sigstore.root().with(|root| root.logs.iter_mut().for_each(|log| log.valid_for = Window::until(end)));
+    refused("undated", judge_under(&ended(noon()), &parts, &as_bundle(&parts, Version::V03)), LOG, "nothing dates");
+    accepted("undated", judge_under(&sigstore.root(), &parts, &as_bundle(&parts, Version::V03)));
+}
+
+/// Sets that a parser would sort for minutes, and texts that would be kept for a day.
+#[test]
+fn what_a_stranger_wrote_is_bounded_before_it_is_parsed_and_kept() {
+    let sigstore = VirtualSigstore::new();
+    let sound = sigstore.sign(Subject::manifest(MANIFEST)).timestamped().parts();
+    let many: Vec<Vec<u8>> = (0..5_000_u64).rev().map(der::integer).collect();
+    let set = der::element(0x31, &many.concat());
+    let token =
+        der::sequence(&[der::oid(SIGNED_DATA), der::context(0, &der::sequence(&[der::integer(3), set.clone()]))]);
+    let begun = std::time::Instant::now();
+    refused(
+        "token",
+        judge(&sigstore, &sound.with(|parts| parts.timestamps = vec![token.clone(); 1])),
+        "MalformedEvidence",
+        "set",
+    );
+    let certificate =
+        sound.with(|parts| *parts.material.certificate_mut() = der::sequence(&[der::sequence(&[set.clone()])]));
+    refused("certificate", judge(&sigstore, &certificate), "MalformedEvidence", "set");
+    // A hang guard: the sets alone would take minutes.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+
+    let layer = sigstore.sign(Subject::simple_signing(MANIFEST)).parts().layer();
+    let mut annotations = layer.annotations.clone();
+    let long = "A".repeat(1 << 20);
+    annotations.insert(
+        "dev.sigstore.cosign/bundle".to_owned(),
+        format!(r#"{{"SignedEntryTimestamp":"","Payload":{{"body":"","integratedTime":"{long}"}}}}"#),
+    );
+    let prepared = Prepared::new(discovered(&layer.media_type, layer.content, annotations));
+    let gathered = prepared.gather(&image(MANIFEST), &Anchor::Root(material(&sigstore.root())));
+    assert!(gathered.verified().is_empty() && gathered.refused()[0].reason.len() < 600);
 }

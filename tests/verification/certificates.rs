@@ -147,25 +147,20 @@ fn cve_2026_24122_every_element_of_the_chain_is_valid_at_the_verified_time() {
     }
 }
 
+/// An instance names all that may issue: what a candidate brings leads no further, however sound the path would be.
 #[test]
-fn certificates_that_a_candidate_brings_lead_no_further_than_the_authority_lets_them() {
-    // A root of length 1 with an issuer below it, of which the trusted root names the root alone: the candidate brings the issuer.
-    for (limit, inside) in [(Some(1), true), (None, true), (Some(0), false)] {
-        let mut sigstore = VirtualSigstore::new();
-        let options = AuthorityOptions { path_lengths: vec![limit, None], ..AuthorityOptions::default() };
-        sigstore.authorities = vec![CertificateAuthority::new(options)];
-        let root = sigstore.root().with(|root| drop(root.certificate_authorities[0].chain.remove(0)));
-        let parts = sigstore.sign(Subject::simple_signing(MANIFEST)).parts();
-        let result = judge_under(&root, &parts, &as_layer(&parts));
-        if inside {
-            accepted("a chain", result);
-        } else {
-            refused("a chain", result, CERTIFICATE, "");
-        }
-        // Without the annotation there is no path.
-        let bare = parts.with(|parts| parts.material.chain_mut().clear());
-        refused("no chain", judge_under(&root, &bare, &as_layer(&bare)), CERTIFICATE, "");
-    }
+fn certificates_that_a_candidate_brings_lead_to_no_root_of_an_instance() {
+    let mut sigstore = VirtualSigstore::new();
+    sigstore.authorities = vec![CertificateAuthority::new(AuthorityOptions {
+        path_lengths: vec![None, None],
+        ..AuthorityOptions::default()
+    })];
+    let parts = sigstore.sign(Subject::simple_signing(MANIFEST)).parts();
+    accepted("named", judge_under(&sigstore.root(), &parts, &as_layer(&parts)));
+    let bare = parts.with(|parts| parts.material.chain_mut().clear());
+    accepted("named, not brought", judge_under(&sigstore.root(), &bare, &as_layer(&bare)));
+    let root = sigstore.root().with(|root| drop(root.certificate_authorities[0].chain.remove(0)));
+    refused("brought alone", judge_under(&root, &parts, &as_layer(&parts)), CERTIFICATE, "");
     // An issuer that is limited to servers.
     let mut sigstore = VirtualSigstore::new();
     sigstore.authorities = vec![CertificateAuthority::with(AuthorityOptions::default(), |place, certificate| {
@@ -290,6 +285,11 @@ fn an_own_authority_is_trusted_for_itself_at_a_time_that_others_verify() {
     refused("own", under(&sigstore, &authority, true, &message(&sigstore).parts()), CERTIFICATE, "");
     // Without the intermediate there is no path in a bundle that brings none.
     refused("no path", under(&sigstore, &authority, false, &parts), CERTIFICATE, "");
+    // A layer may bring it.
+    let layer = sigstore.sign(Subject::simple_signing(MANIFEST)).issued_by(&authority).without_sct().parts();
+    let root = CertificateRoots::parse_pem(&pem(authority.chain().last().unwrap()), "").unwrap();
+    let anchor = Anchor::Certificates { roots: root, dating: material(&sigstore.root()) };
+    accepted("brought", verify(&as_layer(&layer), &image(MANIFEST), &anchor));
     // Without a time no certificate is valid.
     let undated = message(&sigstore).issued_by(&authority).without_sct().without_log().parts();
     refused("undated", under(&sigstore, &authority, true, &undated), "LogMissing", "no log entry");
@@ -318,6 +318,8 @@ fn an_own_authority_is_held_to_its_length_and_its_validity() {
         ("too long below", AuthorityOptions { path_lengths: vec![Some(2), Some(0), Some(0)], ..options() }, false),
         ("expired", AuthorityOptions { not_after: noon() - second(), ..options() }, false),
         ("at its end", AuthorityOptions { not_after: noon(), ..options() }, true),
+        // No well-defined end (RFC 5280, section 4.1.2.5), and later than any time that can be written here.
+        ("without an end", AuthorityOptions { not_after: jiff::Timestamp::MAX, ..options() }, true),
         ("not yet", AuthorityOptions { not_before: noon() + second(), ..options() }, false),
     ] {
         let (sigstore, authority) = own(options);
