@@ -3,7 +3,7 @@ SHELL := /bin/bash
 # Where cargo puts the binary, whatever CARGO_TARGET_DIR says.
 BIN = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/countersign
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint generate verify-generated e2e-tools
+.PHONY: help bench demo test e2e fuzz lint generate verify-generated e2e-tools
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,13 @@ verify-generated: ## fail if crds/ is not what the code generates
 	@set -e; new=$$(mktemp); trap 'rm -f "$$new"' EXIT; \
 	cargo run --quiet --locked -- crd > "$$new"; \
 	diff -u crds/policy.countersign.dev.yaml "$$new" || { echo "crds/ is not generated from this code: run make generate" >&2; exit 1; }
+
+bench: ## what verification costs beside its public-key operations, format by format
+	cargo bench --locked
+
+fuzz: ## mutations of every kind of input for MINUTES (10), of one TARGET if given; fuzz/README.md
+	FUZZ_MINUTES=$(or $(MINUTES),10) FUZZ_TARGET=$(TARGET) \
+		cargo test --locked --release --test fuzz_corpus -- --ignored --nocapture a_long_session
 
 e2e-tools: ## build API server, registry, Sigstore services and signers from pinned sources, once
 	@e2e/tools/build.sh

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use sigstore_types::{DerCertificate, DsseEnvelope};
+use sigstore_types::DsseEnvelope;
 
-use super::FormatError;
 use super::candidate::{Candidate, Content, EntryKind, LogEntry, SignerMaterial, base64};
+use super::{FormatError, pem};
 use crate::image::from_hexadecimal;
 
 /// Annotation: the signature over a simple signing payload, base64.
@@ -94,8 +94,11 @@ fn certificates(leaf: &str, chain: &str) -> Result<Vec<Vec<u8>>, FormatError> {
     if blocks.len() > CHAIN_LIMIT {
         return Err(FormatError::TooMany { what: "certificates", found: blocks.len(), limit: CHAIN_LIMIT });
     }
-    let der = |pem: &str| DerCertificate::from_pem(pem).map(|certificate| certificate.as_bytes().to_vec());
-    blocks.into_iter().map(der).collect::<Result<_, _>>().map_err(|error| malformed("certificate annotation", &error))
+    blocks
+        .into_iter()
+        .map(pem::certificate)
+        .collect::<Result<_, _>>()
+        .map_err(|error| malformed("certificate annotation", &error))
 }
 
 fn log_entry(text: &str) -> Result<LogEntry, FormatError> {

@@ -8,6 +8,7 @@ mod bundle;
 pub(crate) mod candidate;
 mod cosign;
 pub(crate) mod der;
+pub(crate) mod pem;
 pub(crate) mod rekor;
 pub(crate) mod simple_signing;
 mod statement;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Digest as Hashed, SHA256};
-use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{self, ParsedPublicKey, UnparsedPublicKey, VerificationAlgorithm};
 use serde::Serialize;
 use x509_cert::der::asn1::{AnyRef, UintRef};
 use x509_cert::der::oid::ObjectIdentifier;
@@ -89,6 +89,8 @@ pub struct PublicKey {
     spki: Arc<[u8]>,
     /// What stands in its bit string: a point, an RSA key, 32 bytes.
     bits: Arc<[u8]>,
+    /// The backend's form of it for the scheme that is usual for its kind, made once; none where the backend does not read it.
+    parsed: Option<ParsedPublicKey>,
 }
 
 /// SHA-256 of a key's `SubjectPublicKeyInfo`: what a key is called in messages, revocations and thresholds.
@@ -183,7 +185,9 @@ impl PublicKey {
         if !valid {
             return Err(invalid("it is no key of its algorithm, or no uncompressed point"));
         }
-        Ok(Self { fingerprint: KeyFingerprint(Digest::of(spki)), kind, spki: spki.into(), bits: bits.into() })
+        let parsed = algorithm(kind, default_scheme(kind)).and_then(|usual| ParsedPublicKey::new(usual, bits).ok());
+        let fingerprint = KeyFingerprint(Digest::of(spki));
+        Ok(Self { fingerprint, kind, spki: spki.into(), bits: bits.into(), parsed })
     }
 
     /// The key's fingerprint.
@@ -198,21 +202,12 @@ impl PublicKey {
 
     /// The scheme that goes with a hash, as certificates, timestamps and logs name them.
     pub(crate) fn scheme(&self, hash: Hash) -> Scheme {
-        match self.kind {
-            KeyKind::P256 | KeyKind::P384 | KeyKind::P521 => Scheme::Ecdsa(hash),
-            KeyKind::Rsa => Scheme::Pkcs1(hash),
-            KeyKind::Ed25519 => Scheme::Ed25519,
-        }
+        scheme(self.kind, hash)
     }
 
     /// The scheme that a key of this kind has where nothing names one.
     pub(crate) fn default_scheme(&self) -> Scheme {
-        match self.kind {
-            KeyKind::P256 | KeyKind::Rsa => self.scheme(Hash::Sha256),
-            KeyKind::P384 => self.scheme(Hash::Sha384),
-            KeyKind::P521 => self.scheme(Hash::Sha512),
-            KeyKind::Ed25519 => Scheme::Ed25519,
-        }
+        default_scheme(self.kind)
     }
 
     /// The schemes in which a signer may have signed, the usual one first. Each binds the whole message, so that trying several
@@ -257,44 +252,67 @@ impl PublicKey {
 
     /// Verifies a signature in one scheme.
     pub(crate) fn verify(&self, scheme: Scheme, message: Message<'_>, signature: &[u8]) -> Result<(), SignatureError> {
-        let algorithm = self.algorithm(scheme).ok_or(SignatureError::Mismatch)?;
-        let key = UnparsedPublicKey::new(algorithm, &*self.bits);
+        let parsed = self.parsed.as_ref().filter(|_| scheme == self.default_scheme());
+        let algorithm = algorithm(self.kind, scheme).ok_or(SignatureError::Mismatch)?;
+        let unparsed = UnparsedPublicKey::new(algorithm, &*self.bits);
         let verified = match message {
-            Message::Bytes(bytes) => key.verify(bytes, signature),
+            Message::Bytes(bytes) => match parsed {
+                Some(key) => key.verify_sig(bytes, signature),
+                None => unparsed.verify(bytes, signature),
+            },
             Message::Sha256(digest) => {
                 if scheme.hash() != Some(Hash::Sha256) {
                     return Err(SignatureError::NeedsBytes);
                 }
                 Hashed::import_less_safe(&digest.bytes(), &SHA256)
-                    .and_then(|digest| key.verify_digest(&digest, signature))
+                    .and_then(|digest| unparsed.verify_digest(&digest, signature))
             }
         };
         verified.map_err(|_| SignatureError::Mismatch)
     }
+}
 
-    /// The backend's algorithm; none where the scheme is another kind of key's.
-    fn algorithm(&self, scheme: Scheme) -> Option<&'static dyn VerificationAlgorithm> {
-        use Hash::{Sha256, Sha384, Sha512};
-        Some(match (self.kind, scheme) {
-            (KeyKind::P256, Scheme::Ecdsa(Sha256)) => &signature::ECDSA_P256_SHA256_ASN1,
-            (KeyKind::P256, Scheme::Ecdsa(Sha384)) => &signature::ECDSA_P256_SHA384_ASN1,
-            (KeyKind::P256, Scheme::Ecdsa(Sha512)) => &signature::ECDSA_P256_SHA512_ASN1,
-            (KeyKind::P384, Scheme::Ecdsa(Sha256)) => &signature::ECDSA_P384_SHA256_ASN1,
-            (KeyKind::P384, Scheme::Ecdsa(Sha384)) => &signature::ECDSA_P384_SHA384_ASN1,
-            (KeyKind::P384, Scheme::Ecdsa(Sha512)) => &signature::ECDSA_P384_SHA512_ASN1,
-            (KeyKind::P521, Scheme::Ecdsa(Sha256)) => &signature::ECDSA_P521_SHA256_ASN1,
-            (KeyKind::P521, Scheme::Ecdsa(Sha384)) => &signature::ECDSA_P521_SHA384_ASN1,
-            (KeyKind::P521, Scheme::Ecdsa(Sha512)) => &signature::ECDSA_P521_SHA512_ASN1,
-            (KeyKind::Rsa, Scheme::Pkcs1(Sha256)) => &signature::RSA_PKCS1_2048_8192_SHA256,
-            (KeyKind::Rsa, Scheme::Pkcs1(Sha384)) => &signature::RSA_PKCS1_2048_8192_SHA384,
-            (KeyKind::Rsa, Scheme::Pkcs1(Sha512)) => &signature::RSA_PKCS1_2048_8192_SHA512,
-            (KeyKind::Rsa, Scheme::Pss(Sha256)) => &signature::RSA_PSS_2048_8192_SHA256,
-            (KeyKind::Rsa, Scheme::Pss(Sha384)) => &signature::RSA_PSS_2048_8192_SHA384,
-            (KeyKind::Rsa, Scheme::Pss(Sha512)) => &signature::RSA_PSS_2048_8192_SHA512,
-            (KeyKind::Ed25519, Scheme::Ed25519) => &signature::ED25519,
-            _ => return None,
-        })
+/// The scheme of a kind of key that goes with a hash.
+fn scheme(kind: KeyKind, hash: Hash) -> Scheme {
+    match kind {
+        KeyKind::P256 | KeyKind::P384 | KeyKind::P521 => Scheme::Ecdsa(hash),
+        KeyKind::Rsa => Scheme::Pkcs1(hash),
+        KeyKind::Ed25519 => Scheme::Ed25519,
     }
+}
+
+/// The scheme of a kind of key where nothing names one.
+fn default_scheme(kind: KeyKind) -> Scheme {
+    match kind {
+        KeyKind::P256 | KeyKind::Rsa => scheme(kind, Hash::Sha256),
+        KeyKind::P384 => scheme(kind, Hash::Sha384),
+        KeyKind::P521 => scheme(kind, Hash::Sha512),
+        KeyKind::Ed25519 => Scheme::Ed25519,
+    }
+}
+
+/// The backend's algorithm; none where the scheme is another kind of key's.
+fn algorithm(kind: KeyKind, scheme: Scheme) -> Option<&'static dyn VerificationAlgorithm> {
+    use Hash::{Sha256, Sha384, Sha512};
+    Some(match (kind, scheme) {
+        (KeyKind::P256, Scheme::Ecdsa(Sha256)) => &signature::ECDSA_P256_SHA256_ASN1,
+        (KeyKind::P256, Scheme::Ecdsa(Sha384)) => &signature::ECDSA_P256_SHA384_ASN1,
+        (KeyKind::P256, Scheme::Ecdsa(Sha512)) => &signature::ECDSA_P256_SHA512_ASN1,
+        (KeyKind::P384, Scheme::Ecdsa(Sha256)) => &signature::ECDSA_P384_SHA256_ASN1,
+        (KeyKind::P384, Scheme::Ecdsa(Sha384)) => &signature::ECDSA_P384_SHA384_ASN1,
+        (KeyKind::P384, Scheme::Ecdsa(Sha512)) => &signature::ECDSA_P384_SHA512_ASN1,
+        (KeyKind::P521, Scheme::Ecdsa(Sha256)) => &signature::ECDSA_P521_SHA256_ASN1,
+        (KeyKind::P521, Scheme::Ecdsa(Sha384)) => &signature::ECDSA_P521_SHA384_ASN1,
+        (KeyKind::P521, Scheme::Ecdsa(Sha512)) => &signature::ECDSA_P521_SHA512_ASN1,
+        (KeyKind::Rsa, Scheme::Pkcs1(Sha256)) => &signature::RSA_PKCS1_2048_8192_SHA256,
+        (KeyKind::Rsa, Scheme::Pkcs1(Sha384)) => &signature::RSA_PKCS1_2048_8192_SHA384,
+        (KeyKind::Rsa, Scheme::Pkcs1(Sha512)) => &signature::RSA_PKCS1_2048_8192_SHA512,
+        (KeyKind::Rsa, Scheme::Pss(Sha256)) => &signature::RSA_PSS_2048_8192_SHA256,
+        (KeyKind::Rsa, Scheme::Pss(Sha384)) => &signature::RSA_PSS_2048_8192_SHA384,
+        (KeyKind::Rsa, Scheme::Pss(Sha512)) => &signature::RSA_PSS_2048_8192_SHA512,
+        (KeyKind::Ed25519, Scheme::Ed25519) => &signature::ED25519,
+        _ => return None,
+    })
 }
 
 fn invalid(reason: impl Into<String>) -> TrustError {

@@ -3,11 +3,13 @@
 //! `webpki` builds the path and verifies its signatures (RFC 5280, section 6); its anchors are the issuing certificates themselves,
 //! whose own validity, path length and purposes are checked here. There is no default time: without a verified one nothing is valid.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, VerifiedPath};
 use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
+use x509_cert::der::{Decode as _, Encode as _};
 
 use super::VerifyError;
 use crate::trust::{Issuers, Window, validity};
@@ -34,6 +36,9 @@ impl Purpose {
 /// Any purpose, which an issuing certificate may name instead.
 const ANY_PURPOSE: &str = "2.5.29.37.0";
 
+/// Certificates of one name that a candidate may bring: one authority's, issued anew or by another.
+const EQUAL_NAMES: usize = 3;
+
 /// Verifies the chain of a certificate, which has the purpose, at every one of these times, of which there must be one, and gives the issuer's
 /// `SubjectPublicKeyInfo` in DER.
 ///
@@ -56,16 +61,16 @@ pub(super) fn verify(
             at(valid.until)
         )));
     }
+    bound(intermediates)?;
     let leaf = CertificateDer::from(leaf);
     let leaf = EndEntityCert::try_from(&leaf).map_err(|error| refused(error.to_string()))?;
-    let mut between: Vec<CertificateDer<'_>> = issuers.intermediates().to_vec();
-    between.extend(intermediates.iter().map(|der| CertificateDer::from(der.as_slice())));
-    let found = path(&leaf, &between, issuers, *first, purpose).and_then(|path| {
-        // One path for all times where it holds at all of them: its signatures are verified once.
-        holds(&path, issuers, times, purpose).map(|()| path.issuer_spki().to_vec())
-    });
-    match found {
-        Ok(issuer) => Ok(issuer),
+    let own = issuers.intermediates().iter().map(|der| CertificateDer::from(der.as_ref()));
+    let between: Vec<CertificateDer<'_>> =
+        own.chain(intermediates.iter().map(|der| CertificateDer::from(der.as_slice()))).collect();
+    let found = path(&leaf, &between, issuers, *first, purpose)?;
+    // One path for all times where it holds at all of them: its signatures are verified once.
+    match holds(&found, issuers, times, purpose) {
+        Ok(()) => Ok(found.issuer_spki().to_vec()),
         Err(error) if times.len() == 1 => Err(error),
         // Another path may hold at the other times: each must have one.
         Err(_) => {
@@ -78,6 +83,25 @@ pub(super) fn verify(
             Ok(issuer)
         }
     }
+}
+
+/// Refuses certificates of a candidate among which there are paths without number (CVE-2026-32280): each that bears the name of an issuer
+/// may be it. The path builder gives up after 200,000 steps, which is long where every candidate makes it take them.
+fn bound(intermediates: &[Vec<u8>]) -> Result<(), VerifyError> {
+    if intermediates.len() <= EQUAL_NAMES {
+        return Ok(());
+    }
+    let mut names: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+    for der in intermediates {
+        let malformed = |error: x509_cert::der::Error| refused(format!("a certificate above it is malformed: {error}"));
+        let certificate = Certificate::from_der(der).map_err(malformed)?;
+        let count = names.entry(certificate.tbs_certificate.subject.to_der().map_err(malformed)?).or_default();
+        *count += 1;
+        if *count > EQUAL_NAMES {
+            return Err(refused(format!("more than {EQUAL_NAMES} certificates above it have one name")));
+        }
+    }
+    Ok(())
 }
 
 /// Builds a path at a time. A path whose anchor does not hold then is passed over for another.

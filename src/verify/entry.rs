@@ -8,11 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
-use sigstore_types::{DerCertificate, DerPublicKey, DsseEnvelope};
+use sigstore_types::{DerPublicKey, DsseEnvelope};
 
 use super::VerifyError;
 use super::artifact::Artifact;
 use crate::evidence::candidate::{Candidate, Content, EntryKind, LogEntry};
+use crate::evidence::pem;
 use crate::image::{Hash, from_hexadecimal};
 use crate::trust::PublicKey;
 
@@ -315,10 +316,10 @@ fn digest(found: &HashValue) -> Result<Vec<u8>, VerifyError> {
 /// The signer in an entry of the first version: PEM in base64, a certificate or a key.
 fn check_pem(found: &str, signer: LoggedSigner<'_>) -> Result<(), VerifyError> {
     let pem = String::from_utf8(decode(found)?).map_err(|error| malformed(&error))?;
-    let certificate = DerCertificate::from_pem(&pem).ok();
+    let certificate = pem::certificate(&pem).ok();
     same_signer(match (certificate, signer) {
-        (Some(found), LoggedSigner::Certificate(wanted)) => found.as_bytes() == wanted,
-        (Some(found), LoggedSigner::Key(key)) => key_of(found.as_bytes()).as_deref() == Some(key.spki()),
+        (Some(found), LoggedSigner::Certificate(wanted)) => found == wanted,
+        (Some(found), LoggedSigner::Key(key)) => key_of(&found).as_deref() == Some(key.spki()),
         (None, LoggedSigner::Key(key)) => {
             DerPublicKey::from_pem(&pem).is_ok_and(|found| found.as_bytes() == key.spki())
         }

@@ -140,8 +140,8 @@ fn what_a_stranger_wrote_is_bounded_before_it_is_parsed_and_kept() {
         "MalformedEvidence",
         "set",
     );
-    let certificate =
-        sound.with(|parts| *parts.material.certificate_mut() = der::sequence(&[der::sequence(&[set.clone()])]));
+    let certificate = sound
+        .with(|parts| *parts.material.certificate_mut() = der::sequence(&[der::sequence(std::slice::from_ref(&set))]));
     refused("certificate", judge(&sigstore, &certificate), "MalformedEvidence", "set");
     // A hang guard: the sets alone would take minutes.
     assert!(begun.elapsed() < std::time::Duration::from_secs(20));

@@ -62,6 +62,23 @@ pub(crate) fn same_names(count: usize, valid: (Timestamp, Timestamp)) -> Vec<Vec
     (0..count).map(certificate).collect()
 }
 
+/// As many certificates of one name as asked for, each with a key of its own and issued by that name: by any of the others, for all
+/// that a name tells. Paths through them are without number.
+pub(crate) fn equal_names(count: usize, name: &Name, valid: (Timestamp, Timestamp)) -> Vec<Vec<u8>> {
+    issued_by_name(count, name, name, valid)
+}
+
+/// As many certificates of one name as asked for, each with a key of its own, which say that `issuer` issued them.
+pub(crate) fn issued_by_name(count: usize, name: &Name, issuer: &Name, valid: (Timestamp, Timestamp)) -> Vec<Vec<u8>> {
+    let certificate = |_| {
+        let key = Key::generate(Algorithm::P256);
+        let mut parts = CertificateParts::new(name.clone(), key.spki(), valid);
+        parts.set(Extension::basic_constraints(true, None));
+        Certified::self_signed(parts, &key, |parts| parts.issuer = issuer.clone()).certificate
+    };
+    (0..count).map(certificate).collect()
+}
+
 /// DER that says it is longer than it is, for every prefix of a document in `step`s.
 pub(crate) fn prefixes(document: &[u8], step: usize) -> impl Iterator<Item = &[u8]> {
     (0..document.len()).step_by(step.max(1)).map(move |end| &document[..end])
