@@ -30,6 +30,9 @@ pub const STRANGER: &str = "stranger";
 /// The trust root of whoever signs with certificates of [`STRANGER`], logs and timestamps of [`PRIVATE`].
 pub const BORROWER: &str = "borrower";
 
+/// The trust root that is [`PRIVATE`] without its certificate transparency log.
+pub const WITHOUT_CT_LOG: &str = "private-without-ct-log";
+
 /// Trust roots in which one service of [`PRIVATE`] is the stranger's, and the code with which each refuses what [`PRIVATE`] accepts: in the
 /// order of the members of `instance::write_trusted_root`.
 pub const MIXED: [(&str, &str); 4] = [
@@ -64,21 +67,25 @@ impl Sigstore {
         let borrower = Services {
             signing_config: path("borrower-signing-config"),
             trusted_root: path(BORROWER),
+            fulcio_url: stranger.services().fulcio_url.clone(),
             ..private.services().clone()
         };
         let config = &borrower.signing_config;
         instance::write_signing_config(cosign, &issuer, Some((&stranger, &private)), &private, config)?;
-        let members = [&stranger, &stranger, &private, &private];
+        let members = [&stranger, &stranger, &private, &private].map(Some);
         instance::write_trusted_root(cosign, members, &borrower.trusted_root)?;
+        let member = Some(&private);
+        instance::write_trusted_root(cosign, [member, None, member, member], &path(WITHOUT_CT_LOG))?;
         let mut roots = vec![
             (PRIVATE, private.services().trusted_root.clone()),
             (STRANGER, stranger.services().trusted_root.clone()),
             (BORROWER, borrower.trusted_root.clone()),
+            (WITHOUT_CT_LOG, path(WITHOUT_CT_LOG)),
         ];
         for (position, (name, _)) in MIXED.into_iter().enumerate() {
-            let mut members = [&private; 4];
+            let mut members = [Some(&private); 4];
             if let Some(member) = members.get_mut(position) {
-                *member = &stranger;
+                *member = Some(&stranger);
             }
             instance::write_trusted_root(cosign, members, &path(name))?;
             roots.push((name, path(name)));

@@ -52,6 +52,8 @@ pub struct Services {
     pub timestamps_only: PathBuf,
     /// The trusted root.
     pub trusted_root: PathBuf,
+    /// The certificate authority's URL.
+    pub fulcio_url: String,
     /// The timestamp authority's URL.
     pub timestamp_url: String,
 }
@@ -138,6 +140,7 @@ impl Instance {
             signing_config: path("signing-config.json"),
             timestamps_only: path("signing-config-timestamps.json"),
             trusted_root: path("trusted-root.json"),
+            fulcio_url: addresses.fulcio.clone(),
             timestamp_url: addresses.timestamps.clone(),
         };
         let instance = Self {
@@ -152,7 +155,7 @@ impl Instance {
         let Services { signing_config, timestamps_only, trusted_root, .. } = &instance.services;
         write_signing_config(cosign, issuer, Some((&instance, &instance)), &instance, signing_config)?;
         write_signing_config(cosign, issuer, None, &instance, timestamps_only)?;
-        write_trusted_root(cosign, [&instance; 4], trusted_root)?;
+        write_trusted_root(cosign, [Some(&instance); 4], trusted_root)?;
         Ok(instance)
     }
 
@@ -185,32 +188,23 @@ pub(super) fn write_signing_config(
     cosign.write(&["signing-config", "create"], &arguments, file)
 }
 
-/// Writes a trusted root of four members: whose certificate authority, certificate transparency log, log, and timestamp authority.
-pub(super) fn write_trusted_root(cosign: &Cosign, members: [&Instance; 4], file: &Path) -> Result<()> {
+/// Writes a trusted root of four members, of which some may be nobody's: whose certificate authority, certificate transparency log, log,
+/// and timestamp authority.
+pub(super) fn write_trusted_root(cosign: &Cosign, members: [Option<&Instance>; 4], file: &Path) -> Result<()> {
     let [authority, ct_log, log, timestamps] = members;
     let material = |instance: &Instance, name: &str| instance.folder.join(name).display().to_string();
-    let arguments = [
-        format!(
-            "--fulcio=url={},certificate-chain={}",
-            authority.addresses.fulcio,
-            material(authority, "fulcio-chain.pem")
-        ),
-        format!(
-            "--ctfe=url={},public-key={},start-time={SINCE}",
-            ct_log.addresses.ct_log,
-            material(ct_log, "ct-log.pub")
-        ),
-        format!(
-            "--rekor=url={},public-key={},start-time={SINCE},origin={LOG_ORIGIN}",
-            log.addresses.log,
-            material(log, "log.pub")
-        ),
-        format!(
-            "--tsa=url={},certificate-chain={}",
-            timestamps.addresses.timestamps,
-            material(timestamps, "timestamps-chain.pem")
-        ),
-    ];
+    let chain = |service: &str, url: &str, chain: String| format!("--{service}=url={url},certificate-chain={chain}");
+    let key =
+        |service: &str, url: &str, key: String| format!("--{service}=url={url},public-key={key},start-time={SINCE}");
+    let arguments: Vec<String> = [
+        authority.map(|it| chain("fulcio", &it.addresses.fulcio, material(it, "fulcio-chain.pem"))),
+        ct_log.map(|it| key("ctfe", &it.addresses.ct_log, material(it, "ct-log.pub"))),
+        log.map(|it| format!("{},origin={LOG_ORIGIN}", key("rekor", &it.addresses.log, material(it, "log.pub")))),
+        timestamps.map(|it| chain("tsa", &it.addresses.timestamps, material(it, "timestamps-chain.pem"))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     cosign.write(&["trusted-root", "create"], &arguments, file)
 }
 
