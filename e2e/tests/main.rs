@@ -19,6 +19,7 @@ mod keyless;
 mod keys;
 mod policies;
 mod private_sigstore;
+mod proofs;
 mod registries;
 mod updates;
 mod workloads;
@@ -43,11 +44,12 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 8] = [
+const FEATURES: [(&str, &[Case]); 9] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
     ("private sigstore", private_sigstore::CASES),
+    ("private proofs", proofs::CASES),
     ("workloads", workloads::CASES),
     ("updates", updates::CASES),
     ("policies", policies::CASES),
