@@ -13,7 +13,7 @@ use countersign_e2e::certificate::Authority;
 use countersign_e2e::cosign::{Format, KeyPair, Signer, Unlogged};
 use countersign_e2e::manifest::{attested, pod, signed_by};
 use countersign_e2e::registry::PushedImage;
-use countersign_e2e::sigstore::{Account, MIXED, PRIVATE, STRANGER, Services, WITHOUT_CT_LOG};
+use countersign_e2e::sigstore::{Account, MIXED, PAIR, PAIR_OF_ONE, PRIVATE, STRANGER, Services, WITHOUT_CT_LOG};
 use countersign_e2e::stack::{Policy, Sandbox};
 use serde_json::{Value, json};
 
@@ -26,6 +26,7 @@ use crate::{Case, Run};
 pub(crate) const CASES: &[Case] = &[
     ("a .sig and a .att by a person, with a timestamp and in no log", Run::Admission(legacy_without_log)),
     ("logs, proofs of inclusion and timestamps are counted", Run::Admission(counted)),
+    ("two logs and two timestamps are two if two operate them", Run::Admission(operators)),
     ("a signature counts as long as it is young enough", Run::Admission(age)),
     ("a trust root without a log of certificates", Run::Admission(without_ct_log)),
     ("all claims about a workflow must hold", Run::Admission(claims)),
@@ -125,6 +126,41 @@ fn counted(sandbox: &Sandbox<'_>) -> Result<()> {
         (asking(json!({"timestamps": 2}))?, &["[TimestampMissing]", "timestamps of 1 operators, 2 are wanted"]),
     ];
     denied_under(&sandbox, &[image], &refused)
+}
+
+/// The same proofs under roots that differ in who operates what.
+fn operators(sandbox: &Sandbox<'_>) -> Result<()> {
+    let (sigstore, sandbox) = sandbox.with_sigstore()?;
+    let identity = sigstore.issuer.identity(ALICE)?;
+    let registry = &sandbox.stack().with_referrers;
+    let image = push_signed(&sandbox, registry, &sigstore.pair, &identity)?;
+    let asking = |root: &str, evidence: &Value| proving(&by(root, &identity), evidence);
+    let (logs, timestamps) = (json!({"logs": 2, "inclusionProof": true}), json!({"timestamps": 2}));
+    let mut accepted = vec![
+        asking(PAIR, &logs)?,
+        asking(PAIR, &timestamps)?,
+        asking(PAIR, &json!({"logs": 2, "timestamps": 2}))?,
+        by(PRIVATE, &identity),
+    ];
+    let (no_log, no_timestamp): (&[&str], &[&str]) = (&["[LogMissing]"], &["[TimestampMissing]"]);
+    let mut refused = vec![
+        (asking(PAIR, &json!({"logs": 3}))?, no_log),
+        (asking(PAIR, &json!({"timestamps": 3}))?, no_timestamp),
+        // The stranger's services are not known to it.
+        (asking(PRIVATE, &logs)?, no_log),
+        (asking(PRIVATE, &timestamps)?, no_timestamp),
+    ];
+    for (root, _) in PAIR_OF_ONE {
+        accepted.push(asking(root, &json!({"logs": 1, "timestamps": 1}))?);
+        refused.push((asking(root, &logs)?, no_log));
+        refused.push((asking(root, &timestamps)?, no_timestamp));
+    }
+    admitted_under(&sandbox, std::slice::from_ref(&image), &accepted)?;
+    denied_under(&sandbox, &[image], &refused)?;
+    // Of one instance, the same root has only one operator's.
+    let one = push(&sandbox, registry, "one")?;
+    sign(&sandbox, sigstore.private.services(), &identity, &one)?;
+    denied_under(&sandbox, &[one], &[(asking(PAIR, &logs)?, no_log), (asking(PAIR, &timestamps)?, no_timestamp)])
 }
 
 fn age(sandbox: &Sandbox<'_>) -> Result<()> {

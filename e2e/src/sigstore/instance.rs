@@ -153,8 +153,8 @@ impl Instance {
             services,
         };
         let Services { signing_config, timestamps_only, trusted_root, .. } = &instance.services;
-        write_signing_config(cosign, issuer, Some((&instance, &instance)), &instance, signing_config)?;
-        write_signing_config(cosign, issuer, None, &instance, timestamps_only)?;
+        write_signing_config(cosign, issuer, Some(&instance), &[&instance], &[&instance], signing_config)?;
+        write_signing_config(cosign, issuer, None, &[], &[&instance], timestamps_only)?;
         write_trusted_root(cosign, [Some(&instance); 4], trusted_root)?;
         Ok(instance)
     }
@@ -165,26 +165,34 @@ impl Instance {
     }
 }
 
-/// Writes a signing configuration: whose certificate authority and log, if any, and whose timestamp authority.
+/// Writes a signing configuration: whose certificate authority, if any, and whose logs and timestamp authorities, all of which are used.
 pub(super) fn write_signing_config(
     cosign: &Cosign,
     issuer: &Issuer,
-    authority_and_log: Option<(&Instance, &Instance)>,
-    timestamps: &Instance,
+    authority: Option<&Instance>,
+    logs: &[&Instance],
+    timestamps: &[&Instance],
     file: &Path,
 ) -> Result<()> {
-    let service = |kind: &str, url: &str, version: u8| {
-        format!("--{kind}=url={url},api-version={version},start-time={SINCE},operator=e2e")
+    // Of several services of one operator, cosign uses one.
+    let service = |kind: &str, url: &str, version: u8, operator: usize| {
+        format!("--{kind}=url={url},api-version={version},start-time={SINCE},operator=e2e-{operator}")
     };
-    let mut arguments = vec![service("tsa", &timestamps.addresses.timestamps, 1), "--tsa-config=ANY".to_owned()];
-    if let Some((authority, log)) = authority_and_log {
-        arguments.extend([
-            service("fulcio", &authority.addresses.fulcio, 1),
-            service("oidc-provider", &issuer.login_url(), 1),
-            service("rekor", &log.addresses.log, 2),
-            "--rekor-config=ANY".to_owned(),
-        ]);
+    let mut arguments = Vec::new();
+    if let Some(authority) = authority {
+        arguments.push(service("fulcio", &authority.addresses.fulcio, 1, 0));
+        arguments.push(service("oidc-provider", &issuer.login_url(), 1, 0));
     }
+    for (position, log) in logs.iter().enumerate() {
+        arguments.push(service("rekor", &log.addresses.log, 2, position));
+    }
+    if !logs.is_empty() {
+        arguments.push("--rekor-config=ALL".to_owned());
+    }
+    for (position, timestamps) in timestamps.iter().enumerate() {
+        arguments.push(service("tsa", &timestamps.addresses.timestamps, 1, position));
+    }
+    arguments.push("--tsa-config=ALL".to_owned());
     cosign.write(&["signing-config", "create"], &arguments, file)
 }
 
