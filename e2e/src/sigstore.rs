@@ -128,11 +128,8 @@ impl Sigstore {
 
 /// Writes the trusted root of the first of two instances with the logs and timestamp authorities of both, and who operates those of each.
 fn write_operated(pair: [&Instance; 2], operators: [Option<&str>; 2], file: &Path) -> Result<()> {
-    let mut all = Vec::new();
-    for instance in pair {
-        let root: Value = serde_json::from_str(&fs::read_to_string(&instance.services().trusted_root)?)?;
-        all.push(root);
-    }
+    let [first, second] = pair.map(|instance| instance.services().read_trusted_root());
+    let all = [first?, second?];
     let mut root = all.first().and_then(Value::as_object).context("no trusted root")?.clone();
     for list in ["tlogs", "timestampAuthorities"] {
         let mut services = Vec::new();

@@ -14,6 +14,7 @@
     reason = "a test harness reports on standard output and standard error"
 )]
 
+mod certificates;
 mod failure;
 mod keyless;
 mod keys;
@@ -44,12 +45,13 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 9] = [
+const FEATURES: [(&str, &[Case]); 10] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
     ("private sigstore", private_sigstore::CASES),
     ("private proofs", proofs::CASES),
+    ("private certificates", certificates::CASES),
     ("workloads", workloads::CASES),
     ("updates", updates::CASES),
     ("policies", policies::CASES),

@@ -1,18 +1,14 @@
-//! What a policy asks of a signature besides its signer: logs, timestamps, age, claims, times; keys and own certificates that a trust
-//! root dates; and different signers.
+//! What a policy asks of a signature besides its signer: logs, timestamps, age, claims, times; keys that a trust root dates; and
+//! different signers.
 //!
 //! As in `private_sigstore`, what one policy admits, its neighbours refuse: the same image, one thing in the policy changed.
 
-use std::fs;
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use countersign_e2e::certificate::Authority;
 use countersign_e2e::cosign::{Format, KeyPair, Signer, Unlogged};
 use countersign_e2e::manifest::{attested, pod, signed_by};
-use countersign_e2e::registry::PushedImage;
 use countersign_e2e::sigstore::{Account, MIXED, PAIR, PAIR_OF_ONE, PRIVATE, STRANGER, Services, WITHOUT_CT_LOG};
 use countersign_e2e::stack::{Policy, Sandbox};
 use serde_json::{Value, json};
@@ -33,8 +29,6 @@ pub(crate) const CASES: &[Case] = &[
     ("an identity's signature counts within its time", Run::Admission(signing_time)),
     ("a key that a trust root dates needs log and time", Run::Admission(dated_key)),
     ("a key counts within its time", Run::Admission(key_window)),
-    ("a certificate of an own authority, with a timestamp", Run::Admission(own_authority)),
-    ("an own authority's intermediate is the signer's or the policy's", Run::Admission(own_intermediate)),
     ("two signers are two people", Run::Admission(distinct_signers)),
 ];
 
@@ -43,7 +37,7 @@ const PAST: &str = "2020-01-01T00:00:00Z";
 const FUTURE: &str = "2100-01-01T00:00:00Z";
 
 /// The same authorities with one field set in the object at `pointer`.
-fn with(authorities: &Value, pointer: &str, field: &str, value: &Value) -> Result<Value> {
+pub(crate) fn with(authorities: &Value, pointer: &str, field: &str, value: &Value) -> Result<Value> {
     let mut authorities = authorities.clone();
     let object = authorities.pointer_mut(pointer).and_then(Value::as_object_mut);
     object.with_context(|| format!("no object {pointer}"))?.insert(field.to_owned(), value.clone());
@@ -51,7 +45,7 @@ fn with(authorities: &Value, pointer: &str, field: &str, value: &Value) -> Resul
 }
 
 /// The same authorities with other demands.
-fn proving(authorities: &Value, evidence: &Value) -> Result<Value> {
+pub(crate) fn proving(authorities: &Value, evidence: &Value) -> Result<Value> {
     with(authorities, "/0", "evidence", evidence)
 }
 
@@ -326,94 +320,6 @@ fn key_window(sandbox: &Sandbox<'_>) -> Result<()> {
     admitted_under(&sandbox, std::slice::from_ref(&image), &accepted)?;
     let outside: &[&str] = &["[SignedOutsideWindow]"];
     denied_under(&sandbox, &[image], &[(until("notAfter", PAST)?, outside), (until("notBefore", FUTURE)?, outside)])
-}
-
-/// An authority of our own, and a person with a certificate below its intermediate.
-struct Own {
-    root: Authority,
-    intermediate: Authority,
-    key: KeyPair,
-    certificate: PathBuf,
-    chain: PathBuf,
-}
-
-impl Own {
-    fn new(sandbox: &Sandbox<'_>) -> Result<Self> {
-        let folder = sandbox.stack().new_folder()?;
-        let root = Authority::new("acme-root")?;
-        let intermediate = root.intermediate("acme-intermediate")?;
-        let leaf = intermediate.code_signing("alice@acme.test")?;
-        let (certificate, chain) = (folder.join("leaf.pem"), folder.join("chain.pem"));
-        fs::write(&certificate, &leaf.certificate)?;
-        fs::write(&chain, format!("{}{}", intermediate.certificate(), root.certificate()))?;
-        let key = sandbox.stack().cosign.import_key_pair(&leaf.key, &folder, "leaf")?;
-        Ok(Self { root, intermediate, key, certificate, chain })
-    }
-
-    /// Alice, with the intermediate or alone.
-    fn signer(&self, chain: bool) -> Signer<'_> {
-        Signer::Certificate { key: &self.key, certificate: &self.certificate, chain: chain.then_some(&self.chain) }
-    }
-}
-
-/// Whoever has a certificate of an own authority with this name.
-fn certified(root: &Authority, trust_root: &str, subject: &str) -> Value {
-    json!([{"name": "release", "certificates": {
-        "roots": root.certificate(), "trustRoot": trust_root, "identities": [{"subject": {"exact": subject}}],
-    }}])
-}
-
-fn own_authority(sandbox: &Sandbox<'_>) -> Result<()> {
-    let (sigstore, sandbox) = sandbox.with_sigstore()?;
-    let (own, other, cosign) = (Own::new(&sandbox)?, Own::new(&sandbox)?, &sandbox.stack().cosign);
-    let (services, registry) = (sigstore.private.services(), &sandbox.stack().with_referrers);
-    let stamp = Unlogged { timestamp_url: Some(&services.timestamp_url), ..Unlogged::default() };
-    let sign_as = |own: &Own, stamp: &Unlogged<'_>, name: &str, proofs: &[&str]| -> Result<[PushedImage; 1]> {
-        let image = push(&sandbox, registry, name)?;
-        cosign.sign_unlogged(stamp, own.signer(true), &image, Format::Legacy)?;
-        carries(&sandbox, registry, &image, "sig", &[&["certificate", "chain"], proofs].concat())?;
-        Ok([image])
-    };
-    let images = sign_as(&own, &stamp, "own", &["rfc3161timestamp"])?;
-    let alice = "alice@acme.test";
-    let usual = certified(&own.root, PRIVATE, alice);
-    admitted_only_under(
-        &sandbox,
-        &images,
-        &usual,
-        &[
-            (certified(&other.root, PRIVATE, alice), &["[CertificateInvalid]"]),
-            (certified(&own.root, PRIVATE, "bob@acme.test"), &[alice, "bob@acme.test", "[IdentityMismatch]"]),
-            (certified(&own.root, STRANGER, alice), &["[TimestampInvalid]"]),
-            (proving(&usual, &json!({"logs": 1}))?, &["[LogMissing]"]),
-            (proving(&usual, &json!({"timestamps": 2}))?, &["[TimestampMissing]"]),
-        ],
-    )?;
-    // The same names below another root with the same name.
-    let strange = sign_as(&other, &stamp, "strange", &["rfc3161timestamp"])?;
-    denied_under(&sandbox, &strange, &[(usual.clone(), &["[CertificateInvalid]"])])?;
-    let undated = sign_as(&own, &Unlogged::default(), "undated", &[])?;
-    denied_under(&sandbox, &undated, &[(usual, &["no time is verified"])])
-}
-
-fn own_intermediate(sandbox: &Sandbox<'_>) -> Result<()> {
-    let (sigstore, sandbox) = sandbox.with_sigstore()?;
-    let (own, other) = (Own::new(&sandbox)?, Own::new(&sandbox)?);
-    let services = sigstore.private.services();
-    let stamp = Unlogged { timestamp_url: Some(&services.timestamp_url), ..Unlogged::default() };
-    let registry = &sandbox.stack().with_referrers;
-    let (legacy, bundle) = (push(&sandbox, registry, "legacy")?, push(&sandbox, registry, "bundle")?);
-    for (image, format) in [(&legacy, Format::Legacy), (&bundle, Format::Bundle)] {
-        sandbox.stack().cosign.sign_unlogged(&stamp, own.signer(false), image, format)?;
-    }
-    carries(&sandbox, registry, &legacy, "sig", &["certificate", "rfc3161timestamp"])?;
-    let root_only = certified(&own.root, PRIVATE, "alice@acme.test");
-    let below = |authority: &Own| {
-        with(&root_only, "/0/certificates", "intermediates", &json!(authority.intermediate.certificate()))
-    };
-    let invalid: &[&str] = &["[CertificateInvalid]"];
-    let neighbours = [(root_only.clone(), invalid), (below(&other)?, invalid)];
-    admitted_only_under(&sandbox, &[legacy, bundle], &below(&own)?, &neighbours)
 }
 
 fn distinct_signers(sandbox: &Sandbox<'_>) -> Result<()> {

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use super::authorities;
 use super::issuer::Issuer;
@@ -56,6 +57,15 @@ pub struct Services {
     pub fulcio_url: String,
     /// The timestamp authority's URL.
     pub timestamp_url: String,
+}
+
+impl Services {
+    /// The trusted root as JSON.
+    pub fn read_trusted_root(&self) -> Result<Value> {
+        let file = &self.trusted_root;
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("cannot parse {}", file.display()))
+    }
 }
 
 impl Instance {
