@@ -36,8 +36,26 @@ pub enum Format {
 pub enum Signer<'a> {
     /// The holder of a key; only logs and timestamp authorities are of use to it.
     Key(&'a KeyPair),
+    /// The holder of a key with a certificate of an own authority.
+    Certificate {
+        /// The certificate's key.
+        key: &'a KeyPair,
+        /// The certificate, a file of PEM.
+        certificate: &'a Path,
+        /// The certificates above it up to the root, a file of PEM, if the signature is to carry those below the root.
+        chain: Option<&'a Path>,
+    },
     /// Whoever has an identity token, by a certificate of the instance.
     Identity(&'a Identity),
+}
+
+/// The services of a signature that is in no log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unlogged<'a> {
+    /// Who issues a certificate to whoever has an identity token.
+    pub fulcio_url: Option<&'a str>,
+    /// Who dates the signature.
+    pub timestamp_url: Option<&'a str>,
 }
 
 /// A key pair in two files.
@@ -47,6 +65,14 @@ pub struct KeyPair {
     public: PathBuf,
     /// The public key as PEM.
     pub public_pem: String,
+}
+
+impl KeyPair {
+    fn read(prefix: &Path) -> Result<Self> {
+        let (private, public) = (prefix.with_extension("key"), prefix.with_extension("pub"));
+        let public_pem = fs::read_to_string(&public).with_context(|| format!("cannot read {}", public.display()))?;
+        Ok(Self { private, public, public_pem })
+    }
 }
 
 impl Cosign {
@@ -66,9 +92,7 @@ impl Cosign {
         let prefix = folder.join(name);
         self.run([OsStr::new("generate-key-pair"), OsStr::new("--output-key-prefix"), prefix.as_os_str()])?
             .success()?;
-        let (private, public) = (prefix.with_extension("key"), prefix.with_extension("pub"));
-        let public_pem = fs::read_to_string(&public).with_context(|| format!("cannot read {}", public.display()))?;
-        Ok(KeyPair { private, public, public_pem })
+        KeyPair::read(&prefix)
     }
 
     /// Signs an image.
@@ -94,31 +118,38 @@ impl Cosign {
         run(command.arg(image.reference()), &[])?.success().map(drop)
     }
 
-    /// Signs an image in the old format with a timestamp beside the signature, and without a log.
-    pub fn sign_legacy_with_timestamp(&self, key: &KeyPair, image: &PushedImage, url: &str) -> Result<()> {
-        let mut command = self.command("sign");
-        command.args(OFFLINE).args(["--new-bundle-format=false", "--timestamp-server-url", url]);
-        run(command.arg("--key").arg(&key.private).arg(image.reference()), &[])?.success().map(drop)
+    /// Makes a key pair of a PKCS#8 private key, with an empty password.
+    pub fn import_key_pair(&self, private_pem: &str, folder: &Path, name: &str) -> Result<KeyPair> {
+        let (file, prefix) = (folder.join(format!("{name}.pkcs8.pem")), folder.join(name));
+        fs::write(&file, private_pem).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut command = self.command("import-key-pair");
+        run(command.arg("--key").arg(file).arg("--output-key-prefix").arg(&prefix), &[])?.success()?;
+        KeyPair::read(&prefix)
     }
 
-    /// Attests a predicate for an image in the old format with a timestamp beside the signature, and without a log.
-    pub fn attest_legacy_with_timestamp(
+    /// Signs an image without a log, and with no service that is not given.
+    pub fn sign_unlogged(
         &self,
-        key: &KeyPair,
+        services: &Unlogged<'_>,
+        signer: Signer<'_>,
         image: &PushedImage,
-        url: &str,
-        predicate_type: &str,
-        predicate: &Path,
+        format: Format,
     ) -> Result<()> {
-        let mut command = self.command("attest");
-        command.args(OFFLINE).args([
-            "--new-bundle-format=false",
-            "--timestamp-server-url",
-            url,
-            "--type",
-            predicate_type,
-        ]);
-        command.arg("--predicate").arg(predicate).arg("--key").arg(&key.private);
+        let mut command = self.command_unlogged("sign", services, signer, format)?;
+        run(command.arg(image.reference()), &[])?.success().map(drop)
+    }
+
+    /// Attests a predicate for an image without a log, and with no service that is not given.
+    pub fn attest_unlogged(
+        &self,
+        services: &Unlogged<'_>,
+        signer: Signer<'_>,
+        image: &PushedImage,
+        format: Format,
+        (predicate_type, predicate): (&str, &Path),
+    ) -> Result<()> {
+        let mut command = self.command_unlogged("attest", services, signer, format)?;
+        command.args(["--type", predicate_type]).arg("--predicate").arg(predicate);
         run(command.arg(image.reference()), &[])?.success().map(drop)
     }
 
@@ -187,15 +218,45 @@ impl Cosign {
         let mut command = self.command(subcommand);
         command.args(["--yes", "--allow-http-registry", "--signing-config"]).arg(signing_config);
         command.arg("--trusted-root").arg(&services.trusted_root);
+        self.sign_as(&mut command, signer)?;
+        Ok(command)
+    }
+
+    fn command_unlogged(
+        &self,
+        subcommand: &str,
+        services: &Unlogged<'_>,
+        signer: Signer<'_>,
+        format: Format,
+    ) -> Result<Command> {
+        let mut command = self.command(subcommand);
+        command.args(OFFLINE);
+        if format == Format::Legacy {
+            command.arg("--new-bundle-format=false");
+        }
+        // What is not given is switched off: cosign would go to the public instance.
+        command.args(["--fulcio-url", services.fulcio_url.unwrap_or_default()]);
+        command.args(["--timestamp-server-url", services.timestamp_url.unwrap_or_default()]);
+        self.sign_as(&mut command, signer)?;
+        Ok(command)
+    }
+
+    fn sign_as(&self, command: &mut Command, signer: Signer<'_>) -> Result<()> {
         match signer {
-            Signer::Key(key) => command.arg("--key").arg(&key.private),
+            Signer::Key(key) => drop(command.arg("--key").arg(&key.private)),
+            Signer::Certificate { key, certificate, chain } => {
+                command.arg("--key").arg(&key.private).arg("--certificate").arg(certificate);
+                if let Some(chain) = chain {
+                    command.arg("--certificate-chain").arg(chain);
+                }
+            }
             Signer::Identity(identity) => {
                 let file = self.home.join("identity-token");
                 fs::write(&file, &identity.token).with_context(|| format!("cannot write {}", file.display()))?;
-                command.arg("--identity-token").arg(file)
+                command.arg("--identity-token").arg(file);
             }
-        };
-        Ok(command)
+        }
+        Ok(())
     }
 
     fn command(&self, subcommand: impl AsRef<OsStr>) -> Command {

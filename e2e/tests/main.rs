@@ -14,11 +14,13 @@
     reason = "a test harness reports on standard output and standard error"
 )]
 
+mod certificates;
 mod failure;
 mod keyless;
 mod keys;
 mod policies;
 mod private_sigstore;
+mod proofs;
 mod registries;
 mod updates;
 mod workloads;
@@ -43,11 +45,13 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 8] = [
+const FEATURES: [(&str, &[Case]); 10] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
     ("private sigstore", private_sigstore::CASES),
+    ("private proofs", proofs::CASES),
+    ("private certificates", certificates::CASES),
     ("workloads", workloads::CASES),
     ("updates", updates::CASES),
     ("policies", policies::CASES),

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use countersign_e2e::cosign::Signer;
+use countersign_e2e::cosign::{Format, Signer, Unlogged};
 use countersign_e2e::manifest::{attested, pod, signed_by, signed_keyless};
-use countersign_e2e::registry::{PushedImage, Registry, hex};
+use countersign_e2e::registry::{PushedImage, Registry, hex, sha256};
 use countersign_e2e::sigstore::{Account, BORROWER, Identity, MIXED, PRIVATE, STRANGER, Services, Sigstore};
 use countersign_e2e::stack::Sandbox;
 use serde_json::{Value, json};
@@ -32,24 +32,25 @@ pub(crate) const CASES: &[Case] = &[
     ("sigstore-python's statement is admitted as an attestation", Run::Admission(python_statement)),
 ];
 
-const ALICE: Account<'static> = Account::Person("alice@acme.test");
-const RELEASE: Account<'static> = Account::Workflow("acme/app/.github/workflows/release.yml@refs/heads/main");
-const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+pub(crate) const ALICE: Account<'static> = Account::Person("alice@acme.test");
+pub(crate) const RELEASE: Account<'static> =
+    Account::Workflow("acme/app/.github/workflows/release.yml@refs/heads/main");
+pub(crate) const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
 /// A policy's authorities that must refuse, and what the message must say.
-type Neighbour<'a> = (Value, &'a [&'a str]);
+pub(crate) type Neighbour<'a> = (Value, &'a [&'a str]);
 
 /// A signer that is known by its certificate: who it is under which root.
-fn by(trust_root: &str, identity: &Identity) -> Value {
+pub(crate) fn by(trust_root: &str, identity: &Identity) -> Value {
     signed_keyless(trust_root, &identity.issuer, &identity.subject)
 }
 
-fn push(sandbox: &Sandbox<'_>, registry: &Registry, name: &str) -> Result<PushedImage> {
+pub(crate) fn push(sandbox: &Sandbox<'_>, registry: &Registry, name: &str) -> Result<PushedImage> {
     registry.push_minimal(&sandbox.path("app"), &sandbox.path(name))
 }
 
 /// An image that cosign signed with these services.
-fn push_signed(
+pub(crate) fn push_signed(
     sandbox: &Sandbox<'_>,
     registry: &Registry,
     services: &Services,
@@ -60,28 +61,38 @@ fn push_signed(
     Ok(image)
 }
 
-fn sign(sandbox: &Sandbox<'_>, services: &Services, identity: &Identity, image: &PushedImage) -> Result<()> {
+pub(crate) fn sign(sandbox: &Sandbox<'_>, services: &Services, identity: &Identity, image: &PushedImage) -> Result<()> {
     sandbox.stack().cosign.sign_with(services, &services.signing_config, Signer::Identity(identity), image)
 }
 
 /// All images are admitted under the first authorities, and none under any of the others.
-fn admitted_only_under(
+pub(crate) fn admitted_only_under(
     sandbox: &Sandbox<'_>,
     images: &[PushedImage],
     authorities: &Value,
     neighbours: &[Neighbour<'_>],
 ) -> Result<()> {
-    let policy = sandbox.govern(authorities)?;
-    for (position, image) in images.iter().enumerate() {
-        let name: String = format!("app-{position}-{}", hex(&image.digest)?).chars().take(20).collect();
-        sandbox.accepts(&pod(&name, &image.reference()))?;
-    }
-    policy.delete();
+    admitted_under(sandbox, images, std::slice::from_ref(authorities))?;
     denied_under(sandbox, images, neighbours)
 }
 
+/// All images are admitted under each of the authorities.
+pub(crate) fn admitted_under(sandbox: &Sandbox<'_>, images: &[PushedImage], all: &[Value]) -> Result<()> {
+    for authorities in all {
+        sandbox.eventually_admitted(&sandbox.canary())?;
+        let _policy = sandbox.govern(authorities)?;
+        for image in images {
+            // A name of its own for each image under each policy: a Pod stays.
+            let seed = sha256(format!("{authorities} {}", image.reference()).as_bytes());
+            let name: String = format!("app-{}", hex(&seed)?).chars().take(20).collect();
+            sandbox.accepts(&pod(&name, &image.reference())).with_context(|| authorities.to_string())?;
+        }
+    }
+    sandbox.eventually_admitted(&sandbox.canary())
+}
+
 /// All images are denied under each of the authorities.
-fn denied_under(sandbox: &Sandbox<'_>, images: &[PushedImage], neighbours: &[Neighbour<'_>]) -> Result<()> {
+pub(crate) fn denied_under(sandbox: &Sandbox<'_>, images: &[PushedImage], neighbours: &[Neighbour<'_>]) -> Result<()> {
     for (authorities, parts) in neighbours {
         sandbox.eventually_admitted(&sandbox.canary())?;
         let policy = sandbox.govern(authorities)?;
@@ -246,7 +257,7 @@ fn attestation(sandbox: &Sandbox<'_>) -> Result<()> {
     )
 }
 
-fn predicate(sandbox: &Sandbox<'_>) -> Result<PathBuf> {
+pub(crate) fn predicate(sandbox: &Sandbox<'_>) -> Result<PathBuf> {
     let file = sandbox.stack().new_folder()?.join("predicate.json");
     let predicate = json!({
         "buildDefinition": {
@@ -283,7 +294,7 @@ fn two_signers(sandbox: &Sandbox<'_>) -> Result<()> {
     Ok(())
 }
 
-/// With a key the log and the timestamp prove nothing more in this version, and take nothing away.
+/// To a key without a trust root, log and timestamp prove nothing more, and take nothing away.
 fn keys(sandbox: &Sandbox<'_>) -> Result<()> {
     let (sigstore, sandbox) = sandbox.with_sigstore()?;
     let (stack, services) = (sandbox.stack(), sigstore.private.services());
@@ -310,16 +321,13 @@ fn keys(sandbox: &Sandbox<'_>) -> Result<()> {
 fn legacy_with_timestamps(sandbox: &Sandbox<'_>) -> Result<()> {
     let (sigstore, sandbox) = sandbox.with_sigstore()?;
     let (stack, registry) = (sandbox.stack(), &sandbox.stack().without_referrers);
-    let (url, predicate) = (&sigstore.private.services().timestamp_url, predicate(&sandbox)?);
+    let (predicate, key) = (predicate(&sandbox)?, Signer::Key(&stack.key));
+    let services = Unlogged { timestamp_url: Some(&sigstore.private.services().timestamp_url), ..Unlogged::default() };
     let (signed, statement) = (push(&sandbox, registry, "signed")?, push(&sandbox, registry, "attested")?);
-    stack.cosign.sign_legacy_with_timestamp(&stack.key, &signed, url)?;
-    stack.cosign.attest_legacy_with_timestamp(&stack.key, &statement, url, "slsaprovenance1", &predicate)?;
+    stack.cosign.sign_unlogged(&services, key, &signed, Format::Legacy)?;
+    stack.cosign.attest_unlogged(&services, key, &statement, Format::Legacy, ("slsaprovenance1", &predicate))?;
     for (image, extension) in [(&signed, "sig"), (&statement, "att")] {
-        let tag = format!("{}.{extension}", image.digest.replace(':', "-"));
-        let (_, manifest) = registry.manifest(&sandbox.path("app"), &tag)?;
-        let manifest: Value = serde_json::from_slice(&manifest)?;
-        let timestamp = manifest.pointer("/layers/0/annotations/dev.sigstore.cosign~1rfc3161timestamp");
-        ensure!(timestamp.is_some(), "{tag} carries no timestamp: {manifest}");
+        carries(&sandbox, registry, image, extension, &["rfc3161timestamp"])?;
     }
 
     let key = signed_by(&[("2026", &stack.key.public_pem)]);
@@ -339,6 +347,27 @@ fn legacy_with_timestamps(sandbox: &Sandbox<'_>) -> Result<()> {
         &attested(key.clone(), PROVENANCE),
         &[(attested(other_key, PROVENANCE), &["[SignatureInvalid]"]), (key, &["[AttestationOnly]"])],
     )
+}
+
+/// The image's old-format signature (`sig`) or attestation (`att`) carries exactly these of cosign's annotations for proofs.
+pub(crate) fn carries(
+    sandbox: &Sandbox<'_>,
+    registry: &Registry,
+    image: &PushedImage,
+    extension: &str,
+    wanted: &[&str],
+) -> Result<()> {
+    let tag = format!("{}.{extension}", image.digest.replace(':', "-"));
+    let (_, manifest) = registry.manifest(&sandbox.path("app"), &tag)?;
+    let manifest: Value = serde_json::from_slice(&manifest)?;
+    let layer = manifest.pointer("/layers/0").context("no signature")?;
+    ensure!(manifest.pointer("/layers/1").is_none(), "{tag} holds more than one signature");
+    for name in ["bundle", "certificate", "chain", "rfc3161timestamp"] {
+        let found = layer.pointer(&format!("/annotations/dev.sigstore.cosign~1{name}"));
+        let found = found.and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+        ensure!(found == wanted.contains(&name), "{tag}: {name}: {manifest}");
+    }
+    Ok(())
 }
 
 fn python_signature(sandbox: &Sandbox<'_>) -> Result<()> {

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use super::authorities;
 use super::issuer::Issuer;
@@ -52,8 +53,19 @@ pub struct Services {
     pub timestamps_only: PathBuf,
     /// The trusted root.
     pub trusted_root: PathBuf,
+    /// The certificate authority's URL.
+    pub fulcio_url: String,
     /// The timestamp authority's URL.
     pub timestamp_url: String,
+}
+
+impl Services {
+    /// The trusted root as JSON.
+    pub fn read_trusted_root(&self) -> Result<Value> {
+        let file = &self.trusted_root;
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("cannot parse {}", file.display()))
+    }
 }
 
 impl Instance {
@@ -138,6 +150,7 @@ impl Instance {
             signing_config: path("signing-config.json"),
             timestamps_only: path("signing-config-timestamps.json"),
             trusted_root: path("trusted-root.json"),
+            fulcio_url: addresses.fulcio.clone(),
             timestamp_url: addresses.timestamps.clone(),
         };
         let instance = Self {
@@ -150,9 +163,9 @@ impl Instance {
             services,
         };
         let Services { signing_config, timestamps_only, trusted_root, .. } = &instance.services;
-        write_signing_config(cosign, issuer, Some((&instance, &instance)), &instance, signing_config)?;
-        write_signing_config(cosign, issuer, None, &instance, timestamps_only)?;
-        write_trusted_root(cosign, [&instance; 4], trusted_root)?;
+        write_signing_config(cosign, issuer, Some(&instance), &[&instance], &[&instance], signing_config)?;
+        write_signing_config(cosign, issuer, None, &[], &[&instance], timestamps_only)?;
+        write_trusted_root(cosign, [Some(&instance); 4], trusted_root)?;
         Ok(instance)
     }
 
@@ -162,55 +175,54 @@ impl Instance {
     }
 }
 
-/// Writes a signing configuration: whose certificate authority and log, if any, and whose timestamp authority.
+/// Writes a signing configuration: whose certificate authority, if any, and whose logs and timestamp authorities, all of which are used.
 pub(super) fn write_signing_config(
     cosign: &Cosign,
     issuer: &Issuer,
-    authority_and_log: Option<(&Instance, &Instance)>,
-    timestamps: &Instance,
+    authority: Option<&Instance>,
+    logs: &[&Instance],
+    timestamps: &[&Instance],
     file: &Path,
 ) -> Result<()> {
-    let service = |kind: &str, url: &str, version: u8| {
-        format!("--{kind}=url={url},api-version={version},start-time={SINCE},operator=e2e")
+    // Of several services of one operator, cosign uses one.
+    let service = |kind: &str, url: &str, version: u8, operator: usize| {
+        format!("--{kind}=url={url},api-version={version},start-time={SINCE},operator=e2e-{operator}")
     };
-    let mut arguments = vec![service("tsa", &timestamps.addresses.timestamps, 1), "--tsa-config=ANY".to_owned()];
-    if let Some((authority, log)) = authority_and_log {
-        arguments.extend([
-            service("fulcio", &authority.addresses.fulcio, 1),
-            service("oidc-provider", &issuer.login_url(), 1),
-            service("rekor", &log.addresses.log, 2),
-            "--rekor-config=ANY".to_owned(),
-        ]);
+    let mut arguments = Vec::new();
+    if let Some(authority) = authority {
+        arguments.push(service("fulcio", &authority.addresses.fulcio, 1, 0));
+        arguments.push(service("oidc-provider", &issuer.login_url(), 1, 0));
     }
+    for (position, log) in logs.iter().enumerate() {
+        arguments.push(service("rekor", &log.addresses.log, 2, position));
+    }
+    if !logs.is_empty() {
+        arguments.push("--rekor-config=ALL".to_owned());
+    }
+    for (position, timestamps) in timestamps.iter().enumerate() {
+        arguments.push(service("tsa", &timestamps.addresses.timestamps, 1, position));
+    }
+    arguments.push("--tsa-config=ALL".to_owned());
     cosign.write(&["signing-config", "create"], &arguments, file)
 }
 
-/// Writes a trusted root of four members: whose certificate authority, certificate transparency log, log, and timestamp authority.
-pub(super) fn write_trusted_root(cosign: &Cosign, members: [&Instance; 4], file: &Path) -> Result<()> {
+/// Writes a trusted root of four members, of which some may be nobody's: whose certificate authority, certificate transparency log, log,
+/// and timestamp authority.
+pub(super) fn write_trusted_root(cosign: &Cosign, members: [Option<&Instance>; 4], file: &Path) -> Result<()> {
     let [authority, ct_log, log, timestamps] = members;
     let material = |instance: &Instance, name: &str| instance.folder.join(name).display().to_string();
-    let arguments = [
-        format!(
-            "--fulcio=url={},certificate-chain={}",
-            authority.addresses.fulcio,
-            material(authority, "fulcio-chain.pem")
-        ),
-        format!(
-            "--ctfe=url={},public-key={},start-time={SINCE}",
-            ct_log.addresses.ct_log,
-            material(ct_log, "ct-log.pub")
-        ),
-        format!(
-            "--rekor=url={},public-key={},start-time={SINCE},origin={LOG_ORIGIN}",
-            log.addresses.log,
-            material(log, "log.pub")
-        ),
-        format!(
-            "--tsa=url={},certificate-chain={}",
-            timestamps.addresses.timestamps,
-            material(timestamps, "timestamps-chain.pem")
-        ),
-    ];
+    let chain = |service: &str, url: &str, chain: String| format!("--{service}=url={url},certificate-chain={chain}");
+    let key =
+        |service: &str, url: &str, key: String| format!("--{service}=url={url},public-key={key},start-time={SINCE}");
+    let arguments: Vec<String> = [
+        authority.map(|it| chain("fulcio", &it.addresses.fulcio, material(it, "fulcio-chain.pem"))),
+        ct_log.map(|it| key("ctfe", &it.addresses.ct_log, material(it, "ct-log.pub"))),
+        log.map(|it| format!("{},origin={LOG_ORIGIN}", key("rekor", &it.addresses.log, material(it, "log.pub")))),
+        timestamps.map(|it| chain("tsa", &it.addresses.timestamps, material(it, "timestamps-chain.pem"))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     cosign.write(&["trusted-root", "create"], &arguments, file)
 }
 
