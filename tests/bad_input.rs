@@ -46,6 +46,8 @@ fn run_within(kib: u32, arguments: &[&str], stdin: &[u8]) -> Ran {
         .args(["-c", &format!("ulimit -d {kib} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_countersign")])
         .args(arguments)
         .env_remove("REGISTRY_AUTH_FILE")
+        // A trace of a failed allocation allocates, and may wait for itself.
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

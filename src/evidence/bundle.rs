@@ -32,16 +32,15 @@ fn signer(content: &VerificationMaterialContent, version: MediaType) -> Result<S
     match content {
         VerificationMaterialContent::Certificate(certificate) => {
             let leaf = certificate.raw_bytes.as_bytes().to_vec();
-            Ok(SignerMaterial::Certificate { leaf, intermediates: Vec::new() })
-        }
-        VerificationMaterialContent::X509CertificateChain { .. } if version == MediaType::Bundle0_3 => {
-            Err(malformed("version 0.3 carries one certificate and no chain"))
+            Ok(SignerMaterial::Certificate { leaf, intermediates: Vec::new(), as_chain_in_v03: false })
         }
         VerificationMaterialContent::X509CertificateChain { certificates } => {
             let (leaf, above) =
                 certificates.split_first().ok_or_else(|| malformed("its certificate chain is empty"))?;
             let der = |certificate: &X509Certificate| certificate.raw_bytes.as_bytes().to_vec();
-            Ok(SignerMaterial::Certificate { leaf: der(leaf), intermediates: above.iter().map(der).collect() })
+            let intermediates = above.iter().map(der).collect();
+            let as_chain_in_v03 = version == MediaType::Bundle0_3;
+            Ok(SignerMaterial::Certificate { leaf: der(leaf), intermediates, as_chain_in_v03 })
         }
         VerificationMaterialContent::PublicKey(_) => Ok(SignerMaterial::Key),
         _ => Err(malformed("its verification material is of no known kind")),

@@ -66,7 +66,12 @@ impl Content {
 #[derive(Debug)]
 pub(crate) enum SignerMaterial {
     /// A certificate in DER, and certificates that may stand between it and a root.
-    Certificate { leaf: Vec<u8>, intermediates: Vec<Vec<u8>> },
+    Certificate {
+        leaf: Vec<u8>,
+        intermediates: Vec<Vec<u8>>,
+        /// Whether a bundle of version 0.3 gives them as a chain, which it may for certificates of an own authority alone.
+        as_chain_in_v03: bool,
+    },
     /// A key that the verifier must know.
     Key,
 }
@@ -169,7 +174,7 @@ impl Candidate {
                 return Err(FormatError::TooMany { what, found, limit: LIST_LIMIT });
             }
         }
-        if let SignerMaterial::Certificate { leaf, intermediates } = &self.signer {
+        if let SignerMaterial::Certificate { leaf, intermediates, .. } = &self.signer {
             for certificate in std::iter::once(leaf).chain(intermediates) {
                 der::check("bytes of a certificate", certificate)?;
             }

@@ -78,7 +78,7 @@ fn assemble(content: Content, annotations: &BTreeMap<String, String>) -> Result<
             let chain = annotations.get(CHAIN).map_or("", String::as_str);
             let mut certificates = certificates(leaf, chain)?.into_iter();
             let leaf = certificates.next().ok_or(FormatError::MissingAnnotation { name: CERTIFICATE })?;
-            SignerMaterial::Certificate { leaf, intermediates: certificates.collect() }
+            SignerMaterial::Certificate { leaf, intermediates: certificates.collect(), as_chain_in_v03: false }
         }
         None => SignerMaterial::Key,
     };

@@ -20,8 +20,8 @@ use super::online::Place;
 use super::{
     Anchor, Claim, Evidence, LogProof, Signer, TimeSource, VerifiedTime, VerifyError, log, timestamp, transparency,
 };
-use crate::evidence::Discovered;
 use crate::evidence::candidate::{Candidate, Content, SignerMaterial};
+use crate::evidence::{Discovered, FormatError};
 use crate::image::{Hash, hexadecimal};
 use crate::trust::{Issuers, Message, PublicKey, SignatureError, TrustMaterial};
 
@@ -87,6 +87,10 @@ pub(super) fn verify_parsed(
         Anchor::Root(root) => {
             // What a candidate brings beside its certificate leads to no root: an instance names all that may issue.
             let (leaf, _) = certificates(candidate)?;
+            if matches!(candidate.signer, SignerMaterial::Certificate { as_chain_in_v03: true, .. }) {
+                let reason = "version 0.3 carries one certificate of an instance and no chain".to_owned();
+                return Err(FormatError::Malformed { format: "Sigstore bundle", reason }.into());
+            }
             let proofs = dated(candidate, root)?;
             let (certificate, issuer) = believed(leaf, &[], root.issuers(), &proofs)?;
             let transparency = if root.has_certificate_transparency() {
@@ -208,7 +212,7 @@ fn unknown() -> VerifyError {
 
 fn certificates(candidate: &Candidate) -> Result<(&[u8], &[Vec<u8>]), VerifyError> {
     match &candidate.signer {
-        SignerMaterial::Certificate { leaf, intermediates } => Ok((leaf, intermediates)),
+        SignerMaterial::Certificate { leaf, intermediates, .. } => Ok((leaf, intermediates)),
         SignerMaterial::Key => Err(VerifyError::NoCertificate),
     }
 }
@@ -285,5 +289,5 @@ fn check_payload_type(found: &str) -> Result<(), VerifyError> {
         return Ok(());
     }
     let found = found.to_owned();
-    Err(crate::evidence::FormatError::UnexpectedValue { field: "payloadType", found, expected: EXPECTED }.into())
+    Err(FormatError::UnexpectedValue { field: "payloadType", found, expected: EXPECTED }.into())
 }

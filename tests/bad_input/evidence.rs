@@ -119,14 +119,14 @@ fn certificates_with_endless_extensions_names_or_promises_are_bounded() {
         signing().certificate(edit).parts()
     };
     expect("extensions", &verify(&bundled(image(), &extended(2_000)), &root, None), 0, "allowed");
-    expect("64 KiB", &verify(&bundled(image(), &extended(8_000)), &root, None), 1, "CertificateInvalid");
+    expect("64 KiB", &verify(&bundled(image(), &extended(8_000)), &root, None), 1, "MalformedEvidence");
     let names = |count: usize| {
         let alice = || San::Email("alice@example.com".to_owned());
         let names = (1..count).map(|number| San::Email(format!("alice{number}@example.com"))).chain([alice()]);
         signing().by(&Identity::named(names.collect(), "https://accounts.example.com")).parts()
     };
     expect("names", &verify(&bundled(image(), &names(16)), &root, None), 0, "allowed");
-    expect("names", &verify(&bundled(image(), &names(10_000)), &root, None), 1, "CertificateInvalid");
+    expect("names", &verify(&bundled(image(), &names(1_000)), &root, None), 1, "CertificateInvalid");
     let promises = |count: usize| signing().scts(move |promises| *promises = vec![promises[0].clone(); count]).parts();
     expect("promises", &verify(&bundled(image(), &promises(8)), &root, None), 0, "allowed");
     let many = verify(&bundled(image(), &promises(500)), &root, None);
@@ -190,7 +190,8 @@ fn chains_of_equal_names_do_not_blow_up() {
     let judge = |bundle: &str| verify(&referred(image(), bundle), &sigstore.root(), None);
     let equal = hostile::equal_names(20, &issuer.parts.subject, valid);
     expect("beside a genuine one", &judge(&bundle(message(), &equal[..3])), 0, "allowed");
-    expect("beside a genuine one", &judge(&bundle(message(), &equal[..4])), 1, "CertificateInvalid");
+    // Under an instance they lead nowhere, however many they are.
+    expect("beside a genuine one", &judge(&bundle(message(), &equal[..15])), 0, "allowed");
 
     let trusted = sigstore.authorities[0].issuer().parts.subject.clone();
     // Names of their own, and the name of the authority that the root trusts: then every path ends at it, and is verified.
@@ -237,24 +238,17 @@ fn tokens_with_rings_nests_and_crowds_of_certificates_are_refused() {
             let ring = |token: &mut _| hostile::in_a_ring(token, length);
             expect("a ring", &verify(&with(sigstore, &ring), &root, None), 1, "TimestampInvalid");
         }
-        for depth in [3, 10_000] {
+        for (depth, says) in [(3, "TimestampInvalid"), (10_000, "MalformedEvidence")] {
             let nest = |token: &mut _| hostile::nested_info(token, depth);
-            expect("nested content", &verify(&with(sigstore, &nest), &root, None), 1, "TimestampInvalid");
+            expect("nested content", &verify(&with(sigstore, &nest), &root, None), 1, says);
         }
         let crowded = |token: &mut virtual_sigstore::cms::TokenParts| token.certificates.clone_from(&crowd);
-        let judged = verify(&with(sigstore, &crowded), &root, None);
-        // Where the root names the signer, what the token brings is not looked at.
-        let (code, says) = if root.timestamp_authorities[0].chain.len() == authorities.len() {
-            (0, "allowed")
-        } else {
-            (1, "TimestampInvalid")
-        };
-        expect("a crowd", &judged, code, says);
+        expect("a crowd", &verify(&with(sigstore, &crowded), &root, None), 1, "MalformedEvidence");
     }
-    for depth in [5, 1_000] {
+    for (depth, says) in [(5, "TimestampInvalid"), (1_000, "MalformedEvidence")] {
         let parts = sigstore.sign(Subject::manifest(&image().manifest)).rekor_v2().parts();
         let parts = parts.with(|parts| parts.timestamps = vec![hostile::nested_token(depth)]);
-        expect("nested tokens", &verify(&bundled(image(), &parts), &sigstore.root(), None), 1, "TimestampInvalid");
+        expect("nested tokens", &verify(&bundled(image(), &parts), &sigstore.root(), None), 1, says);
     }
 }
 

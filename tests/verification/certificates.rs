@@ -1,17 +1,21 @@
 //! Certificates: chains, windows, purposes, transparency, and authorities of one's own.
 
+use std::collections::BTreeMap;
+
 use countersign::trust::CertificateRoots;
 use countersign::verify::{Anchor, Evidence, Signer, VerifyError, verify};
 use jiff::SignedDuration;
+use serde_json::json;
 
 use super::virtual_sigstore::certificate::{
     CODE_SIGNING, EXTENDED_KEY_USAGE, Extension, SERVER_AUTHENTICATION, TIME_STAMPING,
 };
 use super::virtual_sigstore::ct::CtLog;
+use super::virtual_sigstore::text::base64;
 use super::virtual_sigstore::{
     Algorithm, AuthorityOptions, CertificateAuthority, Key, Parts, Signing, Subject, Version, VirtualSigstore, Window,
 };
-use super::{MANIFEST, accepted, as_bundle, as_layer, image, judge, judge_under, material, noon, refused};
+use super::{MANIFEST, accepted, as_bundle, as_layer, discovered, image, judge, judge_under, material, noon, refused};
 
 const CERTIFICATE: &str = "CertificateInvalid";
 
@@ -290,6 +294,16 @@ fn an_own_authority_is_trusted_for_itself_at_a_time_that_others_verify() {
     let root = CertificateRoots::parse_pem(&pem(authority.chain().last().unwrap()), "").unwrap();
     let anchor = Anchor::Certificates { roots: root, dating: material(&sigstore.root()) };
     accepted("brought", verify(&as_layer(&layer), &image(MANIFEST), &anchor));
+    // So may a bundle of version 0.3, for an own authority alone.
+    let mut chained = parts.value(Version::V03);
+    let material = chained["verificationMaterial"].as_object_mut().unwrap();
+    let leaf = material.remove("certificate").unwrap();
+    let above = json!({"rawBytes": base64(&authority.chain()[0])});
+    material.insert("x509CertificateChain".to_owned(), json!({"certificates": [leaf, above]}));
+    let chained = discovered(Version::V03.media_type(), chained.to_string().into_bytes(), BTreeMap::new());
+    accepted("a chain in 0.3", verify(&chained, &image(MANIFEST), &anchor));
+    let instance = Anchor::Root(super::material(&sigstore.root()));
+    refused("a chain in 0.3", verify(&chained, &image(MANIFEST), &instance), "MalformedEvidence", "no chain");
     // Without a time no certificate is valid.
     let undated = message(&sigstore).issued_by(&authority).without_sct().without_log().parts();
     refused("undated", under(&sigstore, &authority, true, &undated), "LogMissing", "no log entry");
