@@ -22,6 +22,7 @@ use countersign::policy::{Policy, Snapshot, Unmatched};
 use countersign::registry::{Limits, RegistryOptions};
 use countersign::server::{Bounds, ServerSettings, Snapshots, Sockets, serve};
 use countersign::trust::TrustRoots;
+use futures::future::join_all;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -242,6 +243,11 @@ fn harmless(namespace: &str) -> String {
     review(namespace, "ghcr.io/a/b:1")
 }
 
+/// A body that never comes.
+fn silence() -> reqwest::Body {
+    reqwest::Body::wrap_stream(futures::stream::pending::<std::io::Result<Vec<u8>>>())
+}
+
 fn head(length: usize) -> String {
     format!("POST /validate HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n")
 }
@@ -318,6 +324,49 @@ async fn too_many_at_once_are_sent_away_for_a_moment_and_probes_are_not() {
         assert_eq!(server.get("/readyz").await.0, 200);
         assert!(server.get("/metrics").await.1.contains(r#"result="Shed"} 1"#));
         drop(hanging);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bodies_that_never_come_take_no_memory() {
+    with_server(Given { concurrency: 64, ..Given::default() }, async |server| {
+        let silent = async |length: Option<usize>| {
+            let mut request = server.client.post(server.webhook(""));
+            if let Some(length) = length {
+                request = request.header("content-length", length);
+            }
+            request.body(silence()).send().await.unwrap()
+        };
+        // So that there is a connection, which all of them share.
+        assert_eq!(server.post(harmless("n")).await.0, 200);
+        let silent = join_all((0..20).map(|number| silent((number % 2 == 0).then_some(8 << 20))));
+        let genuine = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            server.post(harmless("n")).await.0
+        };
+        tokio::select! {
+            answers = silent => unreachable!("{answers:?}"),
+            status = genuine => assert_eq!(status, 200),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn memory_for_bodies_is_there_again_in_the_end() {
+    with_server(Given::default(), async |server| {
+        // 5 MiB each, and 64 for all.
+        for _ in 0..16 {
+            let padded = format!("{}{}", harmless("n"), " ".repeat(5 << 20));
+            assert_eq!(server.post(padded).await.0, 200);
+            // Broken off in the middle, or refused.
+            let half = futures::stream::iter([Ok(vec![b' '; 5 << 20]), Err(std::io::Error::other("gone"))]);
+            let half = server.client.post(server.webhook("")).body(reqwest::Body::wrap_stream(half));
+            assert!(half.send().await.is_err());
+            assert_eq!(server.post(vec![b' '; 9 << 20]).await.0, 413);
+        }
+        assert_eq!(server.post(harmless("n")).await.0, 200);
     })
     .await;
 }

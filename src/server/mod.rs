@@ -44,11 +44,11 @@ pub use connections::Bounds;
 
 /// Bytes of one review: the API server takes objects of 3 MiB, and a review holds two.
 const BODY_LIMIT: u64 = 8 << 20;
-/// Bytes of all reviews together, from before they are read until they are answered.
+/// Bytes of all reviews together, from when they come until they are answered.
 const BODIES_LIMIT: u64 = 64 << 20;
 /// Bytes of a permit.
 const PERMIT_BYTES: u64 = 1 << 10;
-/// How long a review may wait for a slot: half of its time, and no longer than this.
+/// How long a review may wait for a slot: half of its time, and no longer than this. So long may its body wait for memory, too.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// How long the end waits for reviews that are judged: the longest time that a review may have.
 const LONGEST_DRAIN: Duration = Duration::from_secs(30);
@@ -287,37 +287,40 @@ impl<S: ImageSource + 'static, C: Snapshots> App<S, C> {
         self.cluster.snapshot().map_err(TurnedAway::NotReady)
     }
 
-    /// The whole body, and the memory that it is in. Who announces no length is taken to send the most.
+    /// The whole body, and the memory that it is in.
     async fn read(&self, body: Body, until: Instant) -> Result<(Vec<u8>, SemaphorePermit<'_>), TurnedAway> {
-        let announced = body.size_hint().exact().unwrap_or(BODY_LIMIT);
-        if announced > BODY_LIMIT {
+        if body.size_hint().lower() > BODY_LIMIT {
             return Err(TurnedAway::TooLarge);
         }
-        let permits = u32::try_from(announced.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        let room = tokio::time::timeout_at(until, self.bodies.acquire_many(permits)).await;
-        let Ok(Ok(room)) = room else { return Err(TurnedAway::Shed) };
         let mut end = self.end.clone();
         tokio::select! {
-            read = tokio::time::timeout_at(until, collect(body)) => {
-                Ok((read.unwrap_or(Err(TurnedAway::Slow))?, room))
-            }
+            read = tokio::time::timeout_at(until, self.collect(body)) => read.unwrap_or(Err(TurnedAway::Slow)),
             // Half a request is nothing to finish.
             _ = end.wait_for(|end| *end) => Err(TurnedAway::Ending),
         }
     }
-}
 
-async fn collect(body: Body) -> Result<Vec<u8>, TurnedAway> {
-    let mut chunks = body.into_data_stream();
-    let mut bytes = Vec::new();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_broken| TurnedAway::Broken)?;
-        if u64::try_from(bytes.len() + chunk.len()).unwrap_or(u64::MAX) > BODY_LIMIT {
-            return Err(TurnedAway::TooLarge);
+    /// Takes memory for what has come and never for what was announced, so that silence costs nothing.
+    async fn collect(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), TurnedAway> {
+        let mut chunks = body.into_data_stream();
+        let mut bytes = Vec::new();
+        let mut memory = self.bodies.try_acquire_many(0).map_err(|_closed| TurnedAway::Shed)?;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_broken| TurnedAway::Broken)?;
+            let length = u64::try_from(bytes.len() + chunk.len()).unwrap_or(u64::MAX);
+            if length > BODY_LIMIT {
+                return Err(TurnedAway::TooLarge);
+            }
+            let permits = usize::try_from(length.div_ceil(PERMIT_BYTES)).unwrap_or(usize::MAX);
+            let missing = u32::try_from(permits.saturating_sub(memory.num_permits())).unwrap_or(u32::MAX);
+            // Those who wait hold what they have: whoever waits too long gives it to the others.
+            let room = tokio::time::timeout(LONGEST_WAIT, self.bodies.acquire_many(missing)).await;
+            let Ok(Ok(room)) = room else { return Err(TurnedAway::Shed) };
+            memory.merge(room);
+            bytes.extend_from_slice(&chunk);
         }
-        bytes.extend_from_slice(&chunk);
+        Ok((bytes, memory))
     }
-    Ok(bytes)
 }
 
 /// One line a review, from its end.
