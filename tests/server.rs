@@ -99,7 +99,7 @@ async fn with_server<F: Future<Output = ()>>(given: Given, test: impl FnOnce(Ser
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
     write_certificate(folder.path(), given.not_after);
-    let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().build().unwrap();
+    let client = client();
     let (webhook, probes) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = silent.local_addr().unwrap().to_string();
@@ -145,6 +145,11 @@ async fn with_server<F: Future<Output = ()>>(given: Given, test: impl FnOnce(Ser
         ended.unwrap();
     };
     tokio::time::timeout(Duration::from_mins(1), both).await.expect("neither test nor server hangs");
+}
+
+/// A client with connections of its own.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().build().unwrap()
 }
 
 impl Server {
@@ -331,15 +336,16 @@ async fn too_many_at_once_are_sent_away_for_a_moment_and_probes_are_not() {
 #[tokio::test]
 async fn bodies_that_never_come_take_no_memory() {
     with_server(Given { concurrency: 64, ..Given::default() }, async |server| {
+        let client = client();
         let silent = async |length: Option<usize>| {
-            let mut request = server.client.post(server.webhook(""));
+            let mut request = client.post(server.webhook(""));
             if let Some(length) = length {
                 request = request.header("content-length", length);
             }
             request.body(silence()).send().await.unwrap()
         };
         // So that there is a connection, which all of them share.
-        assert_eq!(server.post(harmless("n")).await.0, 200);
+        client.post(server.webhook("")).body(harmless("n")).send().await.unwrap();
         let silent = join_all((0..20).map(|number| silent((number % 2 == 0).then_some(8 << 20))));
         let genuine = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -349,6 +355,56 @@ async fn bodies_that_never_come_take_no_memory() {
             answers = silent => unreachable!("{answers:?}"),
             status = genuine => assert_eq!(status, 200),
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_whose_requests_are_silent_takes_no_others_place() {
+    with_server(Given::default(), async |server| {
+        let mut silent = Vec::new();
+        for _ in 0..3 {
+            let client = client();
+            let first = client.post(server.webhook("")).body(harmless("n")).send().await.unwrap();
+            assert_eq!(first.status().as_u16(), 200);
+            silent.extend((0..128).map(|_| client.post(server.webhook("")).body(silence()).send()));
+        }
+        let genuine = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            server.post(harmless("n")).await.0
+        };
+        tokio::select! {
+            answers = join_all(silent) => unreachable!("{answers:?}"),
+            status = genuine => assert_eq!(status, 200),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bodies_of_one_connection_take_turns_and_lose_none() {
+    let bounds = Bounds { bodies: 2, ..Bounds::default() };
+    with_server(Given { concurrency: 100, bounds, ..Given::default() }, async |server| {
+        let answers = join_all((0..100).map(|_| server.post(harmless("n")))).await;
+        assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+    })
+    .await;
+    // While one says nothing, the next waits, within its time.
+    let bounds = Bounds { bodies: 1, body: Duration::from_secs(1), ..Bounds::default() };
+    with_server(Given { bounds, ..Given::default() }, async |server| {
+        assert_eq!(server.post(harmless("n")).await.0, 200);
+        let mut silent = Box::pin(server.post(silence()));
+        let next = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            server.post(harmless("n")).await.0
+        };
+        let mut next = Box::pin(next);
+        tokio::select! {
+            biased;
+            (status, _) = &mut silent => assert_eq!(status, 408),
+            status = &mut next => unreachable!("{status} before its turn"),
+        }
+        assert_eq!(next.await, 200);
     })
     .await;
 }

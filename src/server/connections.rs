@@ -3,7 +3,8 @@
 //! A connection is bounded before it has said anything (handshake, first head), between requests (idle), in number, in streams and
 //! in age: an old one is asked to end, by HTTP/2's GOAWAY, so that a client which keeps one open finds other replicas. When the
 //! server ends, idle and half-read connections are closed at once and those whose request is being handled are waited for. Nothing
-//! here reads a body or knows what is asked; a handler says with [`Activity::enter`] that it is at work.
+//! here reads a body or knows what is asked; a handler says with [`Activity::enter`] that it is at work, and with
+//! [`Activity::read`] that it reads.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -39,6 +40,8 @@ pub struct Bounds {
     pub connections: usize,
     /// HTTP/2 streams of one connection.
     pub streams: u32,
+    /// Bodies of one connection that are read at once; the others wait, within their time.
+    pub bodies: usize,
     /// Time for a TLS handshake.
     pub handshake: Duration,
     /// Time for the head of a connection's first request.
@@ -60,6 +63,7 @@ impl Default for Bounds {
         Self {
             connections: 256,
             streams: 128,
+            bodies: 16,
             handshake: Duration::from_secs(5),
             head: Duration::from_secs(10),
             body: Duration::from_secs(10),
@@ -71,25 +75,39 @@ impl Default for Bounds {
     }
 }
 
-/// Whether a connection is at work.
+/// What a connection is at.
 #[derive(Clone, Debug)]
-pub(super) struct Activity(Arc<watch::Sender<usize>>);
+pub(super) struct Activity {
+    at_work: Arc<watch::Sender<usize>>,
+    /// Places to read bodies in.
+    reading: Arc<Semaphore>,
+}
 
 /// A request that is being handled.
 #[derive(Debug)]
 pub(super) struct AtWork(Activity);
 
 impl Activity {
+    fn new(bounds: &Bounds) -> Self {
+        Self { at_work: Arc::default(), reading: Arc::new(Semaphore::new(bounds.bodies)) }
+    }
+
     /// Counts a request until the answer is dropped.
     pub(super) fn enter(&self) -> AtWork {
-        self.0.send_modify(|active| *active += 1);
+        self.at_work.send_modify(|active| *active += 1);
         AtWork(self.clone())
+    }
+
+    /// Waits until few enough bodies of this connection are read, and counts as one until the answer is dropped.
+    pub(super) async fn read(&self) -> Option<SemaphorePermit<'_>> {
+        // Never closed, so there always is one.
+        self.reading.acquire().await.ok()
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.0.0.send_modify(|active| *active = active.saturating_sub(1));
+        self.0.at_work.send_modify(|active| *active = active.saturating_sub(1));
     }
 }
 
@@ -171,8 +189,9 @@ impl Connection {
     }
 
     async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let (activity, mut active) = watch::channel(0_usize);
-        let router = self.router.clone().layer(Extension(Activity(Arc::new(activity))));
+        let activity = Activity::new(&self.bounds);
+        let mut active = activity.at_work.subscribe();
+        let router = self.router.clone().layer(Extension(activity));
         let builder = builder(&self.bounds);
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         tokio::pin!(connection);

@@ -3,9 +3,10 @@
 //! Bounds what comes in (connections, bytes, requests at once, time) and hands the rest to `admission`. While there is nothing to judge
 //! by it answers 503 and lets the API server's `failurePolicy` deny.
 //!
-//! A review passes these, in this order, and is sent away where one has no room: a connection (`connections`), a place among those
-//! whose body is read or who wait, bytes for its body, a slot to be judged (`slots`). It never waits for an earlier one while it
-//! holds a later one. Probes and metrics have a port, connections and nothing else.
+//! A review passes these, in this order, and is sent away where one has no room: a connection, a place among those of its connection
+//! whose body is read (`connections`), bytes for its body, a slot to be judged (`slots`). It never waits for an earlier one while it
+//! holds a later one. What is shared by all connections is taken by what has come and not by what may come, so that a client which
+//! opens requests and is silent stands in its own way only. Probes and metrics have a port, connections and nothing else.
 
 mod certificates;
 mod connections;
@@ -94,8 +95,6 @@ struct App<S, C> {
     cluster: Arc<C>,
     metrics: Metrics,
     certificate: Arc<ArcSwap<Certificate>>,
-    /// Reviews whose body is read, who wait, or who are judged.
-    present: Semaphore,
     /// Memory for bodies.
     bodies: Semaphore,
     slots: Arc<Slots>,
@@ -133,7 +132,6 @@ pub async fn serve<S: ImageSource + 'static, C: Snapshots>(
         cluster,
         metrics: Metrics::default(),
         certificate: Arc::clone(&certificate),
-        present: Semaphore::new(concurrency.saturating_mul(3)),
         bodies: Semaphore::new(usize::try_from(BODIES_LIMIT / PERMIT_BYTES).unwrap_or(usize::MAX)),
         slots: Slots::new(concurrency),
         timeout,
@@ -214,7 +212,7 @@ async fn validate<S: ImageSource + 'static, C: Snapshots>(
     body: Body,
 ) -> Response {
     let _at_work = activity.enter();
-    app.review(parameters.timeout.as_deref(), body).await.unwrap_or_else(|turned_away| {
+    app.review(parameters.timeout.as_deref(), body, &activity).await.unwrap_or_else(|turned_away| {
         match turned_away {
             TurnedAway::Shed => app.metrics.count(ReviewResult::Shed),
             TurnedAway::NotReady(_) => app.metrics.count(ReviewResult::NotReady),
@@ -258,13 +256,12 @@ impl IntoResponse for TurnedAway {
 
 impl<S: ImageSource + 'static, C: Snapshots> App<S, C> {
     /// The answer to a review, or to whoever is sent away.
-    async fn review(&self, timeout: Option<&str>, body: Body) -> Result<Response, TurnedAway> {
+    async fn review(&self, timeout: Option<&str>, body: Body, activity: &Activity) -> Result<Response, TurnedAway> {
         let started = Instant::now();
         let deadline = started + timeout::budget(timeout, self.timeout);
-        let _present = self.present.try_acquire().map_err(|_full| TurnedAway::Shed)?;
         // Asked before anything is read, and again for what is judged by.
         self.snapshot()?;
-        let (body, bytes) = self.read(body, deadline.min(started + self.body_timeout)).await?;
+        let (body, bytes) = self.read(body, deadline.min(started + self.body_timeout), activity).await?;
         let answered = match admission::decode(&body) {
             Ok(review) => {
                 drop(body);
@@ -288,13 +285,22 @@ impl<S: ImageSource + 'static, C: Snapshots> App<S, C> {
     }
 
     /// The whole body, and the memory that it is in.
-    async fn read(&self, body: Body, until: Instant) -> Result<(Vec<u8>, SemaphorePermit<'_>), TurnedAway> {
+    async fn read(
+        &self,
+        body: Body,
+        until: Instant,
+        activity: &Activity,
+    ) -> Result<(Vec<u8>, SemaphorePermit<'_>), TurnedAway> {
         if body.size_hint().lower() > BODY_LIMIT {
             return Err(TurnedAway::TooLarge);
         }
         let mut end = self.end.clone();
+        let read = async {
+            let _reading = activity.read().await;
+            self.collect(body).await
+        };
         tokio::select! {
-            read = tokio::time::timeout_at(until, self.collect(body)) => read.unwrap_or(Err(TurnedAway::Slow)),
+            read = tokio::time::timeout_at(until, read) => read.unwrap_or(Err(TurnedAway::Slow)),
             // Half a request is nothing to finish.
             _ = end.wait_for(|end| *end) => Err(TurnedAway::Ending),
         }
