@@ -479,26 +479,67 @@ async fn a_client_that_is_slow_is_closed() {
 }
 
 #[tokio::test]
-async fn connections_are_bounded_and_idle_ones_make_room() {
-    let bounds = Bounds { connections: 1, ..Bounds::default() };
+async fn a_port_that_is_full_of_silence_takes_new_connections() {
+    let bounds = Bounds { connections: 8, ..Bounds::default() };
+    with_server(Given { bounds, ..Given::default() }, async |server| {
+        let mut known = server.connect(b"http/1.1").await.unwrap();
+        let mut ask = async || {
+            let body = harmless("n");
+            known.write_all(format!("{}{body}", head(body.len())).as_bytes()).await.unwrap();
+            assert!(answer(&mut known).await.starts_with("HTTP/1.1 200"));
+        };
+        ask().await;
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(TcpStream::connect(("127.0.0.1", server.port)).await.unwrap());
+        }
+        assert_eq!(server.post(harmless("n")).await.0, 200);
+        // The first to come were the first to go, and who was answered before stays.
+        assert_eq!(silent[0].read(&mut [0; 1]).await.unwrap_or(0), 0);
+        ask().await;
+        // Silent streams are no work to wait for.
+        let mut streams = Vec::new();
+        for _ in 0..20 {
+            streams.push(server.connect(b"http/1.1").await.unwrap());
+            streams.last_mut().unwrap().write_all(head(10).as_bytes()).await.unwrap();
+        }
+        let other = client().post(server.webhook("")).body(harmless("n")).send().await.unwrap();
+        assert_eq!(other.status().as_u16(), 200);
+        ask().await;
+        // The port of probes has its own places, and more of them.
+        let probes = server.probes.strip_prefix("http://").unwrap();
+        for _ in 0..300 {
+            silent.push(TcpStream::connect(probes).await.unwrap());
+        }
+        assert_eq!(server.get("/livez").await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_those_that_wait_for_an_answer_stay() {
+    let bounds = Bounds { connections: 2, ..Bounds::default() };
     with_server(Given { bounds, ..Given::default() }, async |server| {
         let body = harmless("n");
         let mut first = server.connect(b"http/1.1").await.unwrap();
+        let mut second = server.connect(b"http/1.1").await.unwrap();
+        for is_second in [false, true, false] {
+            let stream = if is_second { &mut second } else { &mut first };
+            stream.write_all(format!("{}{body}", head(body.len())).as_bytes()).await.unwrap();
+            assert!(answer(stream).await.starts_with("HTTP/1.1 200"));
+        }
+        // All were answered before: the one that was so last stays.
+        let (_registry, hanging) = server.hang("n", "?timeout=4s").await;
+        assert_eq!(rest(&mut second).await, "");
+        let image = format!("{}/app:1", server.silent.local_addr().unwrap());
+        let body = review("n", &image);
         first.write_all(format!("{}{body}", head(body.len())).as_bytes()).await.unwrap();
-        assert!(answer(&mut first).await.starts_with("HTTP/1.1 200"));
+        let _registry_too = server.silent.accept().await.unwrap();
         assert!(server.connect(b"http/1.1").await.is_err());
         assert_eq!(server.get("/livez").await.0, 200);
         drop(first);
         while server.connect(b"http/1.1").await.is_err() {}
-    })
-    .await;
-    let bounds = Bounds { connections: 1, idle_when_full: Duration::from_millis(100), ..Bounds::default() };
-    with_server(Given { bounds, ..Given::default() }, async |server| {
-        let mut first = server.connect(b"http/1.1").await.unwrap();
-        while server.connect(b"http/1.1").await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(rest(&mut first).await, "");
+        assert_eq!(hanging.await.status().as_u16(), 200);
     })
     .await;
 }

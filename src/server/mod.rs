@@ -211,7 +211,6 @@ async fn validate<S: ImageSource + 'static, C: Snapshots>(
     Extension(activity): Extension<Activity>,
     body: Body,
 ) -> Response {
-    let _at_work = activity.enter();
     app.review(parameters.timeout.as_deref(), body, &activity).await.unwrap_or_else(|turned_away| {
         match turned_away {
             TurnedAway::Shed => app.metrics.count(ReviewResult::Shed),
