@@ -33,6 +33,8 @@ use tokio_rustls::client::TlsStream;
 /// A cluster that is ready when the test says so, with a policy for the images of one registry.
 struct Cluster {
     ready: AtomicBool,
+    /// Whoever asks for a snapshot finds a bug.
+    has_bug: AtomicBool,
     policy: Arc<Policy>,
 }
 
@@ -44,6 +46,7 @@ impl NamespaceLookup for Cluster {
 
 impl Snapshots for Cluster {
     fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
+        assert!(!self.has_bug.load(Ordering::Relaxed), "the bug of this test");
         self.ready()?;
         let snapshot = Snapshot::new(TrustRoots::default(), Unmatched::Allow);
         Ok(Arc::new(snapshot.with_policies(vec![Arc::clone(&self.policy)], Vec::new())))
@@ -109,7 +112,7 @@ async fn with_server<F: Future<Output = ()>>(given: Given, test: impl FnOnce(Ser
             "identities": [{"issuer": {"exact": "i"}, "subject": {"exact": "s"}}]}}]},
     });
     let policy = Arc::new(Policy::parse(&policy).unwrap());
-    let cluster = Arc::new(Cluster { ready: AtomicBool::new(true), policy });
+    let cluster = Arc::new(Cluster { ready: AtomicBool::new(true), has_bug: AtomicBool::new(false), policy });
     let end = Arc::new(Notify::new());
     let settings = ServerSettings {
         tls_certificate: folder.path().join("tls.crt"),
@@ -428,6 +431,25 @@ async fn memory_for_bodies_is_there_again_in_the_end() {
 }
 
 #[tokio::test]
+async fn a_panic_ends_its_own_review_and_allows_nothing() {
+    with_server(Given { concurrency: 2, ..Given::default() }, async |server| {
+        let (mut registry, hanging) = server.hang("n", "").await;
+        server.cluster.has_bug.store(true, Ordering::Relaxed);
+        // More often than there are slots.
+        for _ in 0..4 {
+            assert_eq!(server.post(harmless("n")).await, (500, Value::Null));
+        }
+        server.cluster.has_bug.store(false, Ordering::Relaxed);
+        assert_eq!(server.post(harmless("n")).await.0, 200);
+        // One that came by the same connection before goes on.
+        registry.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        assert_eq!(hanging.await.status().as_u16(), 200);
+        assert!(server.get("/metrics").await.1.contains(r#"result="Panicked"} 4"#));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_leaves_its_slot() {
     with_server(Given { concurrency: 1, ..Given::default() }, async |server| {
         let (_registry, hanging) = server.hang("n", "").await;
@@ -502,6 +524,8 @@ async fn a_port_that_is_full_of_silence_takes_new_connections() {
         for _ in 0..20 {
             streams.push(server.connect(b"http/1.1").await.unwrap());
             streams.last_mut().unwrap().write_all(head(10).as_bytes()).await.unwrap();
+            // Until its head is read.
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let other = client().post(server.webhook("")).body(harmless("n")).send().await.unwrap();
         assert_eq!(other.status().as_u16(), 200);

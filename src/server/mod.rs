@@ -14,6 +14,7 @@ mod slots;
 mod timeout;
 
 use std::net::TcpListener;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +27,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
@@ -211,10 +212,17 @@ async fn validate<S: ImageSource + 'static, C: Snapshots>(
     Extension(activity): Extension<Activity>,
     body: Body,
 ) -> Response {
-    app.review(parameters.timeout.as_deref(), body, &activity).await.unwrap_or_else(|turned_away| {
+    // A panic would tell the caller nothing, and could take along what else is judged on its connection. What outlives a review is
+    // counts and memory that are used on whatever happened.
+    let answered = AssertUnwindSafe(app.review(parameters.timeout.as_deref(), body, &activity)).catch_unwind().await;
+    answered.unwrap_or(Err(TurnedAway::Panicked)).unwrap_or_else(|turned_away| {
         match turned_away {
             TurnedAway::Shed => app.metrics.count(ReviewResult::Shed),
             TurnedAway::NotReady(_) => app.metrics.count(ReviewResult::NotReady),
+            TurnedAway::Panicked => {
+                tracing::error!("a review was broken off by a panic, which is a bug; it is not allowed");
+                app.metrics.count(ReviewResult::Panicked);
+            }
             TurnedAway::Broken | TurnedAway::Ending | TurnedAway::Slow | TurnedAway::TooLarge => {}
         }
         turned_away.into_response()
@@ -229,6 +237,8 @@ enum TurnedAway {
     Ending,
     /// There is nothing to judge by.
     NotReady(String),
+    /// We have a bug. The API server takes it for a failure.
+    Panicked,
     /// Too much at once. The API server takes it for a failure, and its clients try again.
     Shed,
     /// Its body took too long.
@@ -243,6 +253,7 @@ impl IntoResponse for TurnedAway {
             Self::Broken => StatusCode::BAD_REQUEST.into_response(),
             Self::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending").into_response(),
             Self::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
+            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             Self::Shed => {
                 let retry = [(header::RETRY_AFTER, HeaderValue::from_static("1"))];
                 (retry, StatusCode::TOO_MANY_REQUESTS).into_response()
