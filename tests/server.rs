@@ -66,11 +66,13 @@ struct Given {
     concurrency: usize,
     bounds: Bounds,
     not_after: i32,
+    /// What `--client-ca` names: PEM.
+    client_authorities: Option<String>,
 }
 
 impl Default for Given {
     fn default() -> Self {
-        Self { concurrency: 8, bounds: Bounds::default(), not_after: 2030 }
+        Self { concurrency: 8, bounds: Bounds::default(), not_after: 2030, client_authorities: None }
     }
 }
 
@@ -103,6 +105,11 @@ async fn with_server<F: Future<Output = ()>>(given: Given, test: impl FnOnce(Ser
     let folder = tempfile::tempdir().unwrap();
     write_certificate(folder.path(), given.not_after);
     let client = client();
+    let client_authorities = given.client_authorities.map(|pem| {
+        let path = folder.path().join("client-ca.crt");
+        std::fs::write(&path, pem).unwrap();
+        path
+    });
     let (webhook, probes) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = silent.local_addr().unwrap().to_string();
@@ -117,6 +124,7 @@ async fn with_server<F: Future<Output = ()>>(given: Given, test: impl FnOnce(Ser
     let settings = ServerSettings {
         tls_certificate: folder.path().join("tls.crt"),
         tls_key: folder.path().join("tls.key"),
+        client_authorities,
         timeout: Duration::from_secs(20),
         concurrency: given.concurrency,
         drain_delay: Duration::ZERO,
@@ -674,6 +682,63 @@ async fn certificates_are_replaced_while_serving_and_broken_ones_are_not_taken()
         write_certificate(folder, 2025);
         while server.get("/readyz").await.0 == 200 {}
         assert!(server.get("/readyz").await.1.contains("certificate expired"));
+    })
+    .await;
+}
+
+/// An authority of clients, and what it signs with.
+fn authority() -> (String, rcgen::Issuer<'static, rcgen::KeyPair>) {
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = parameters.self_signed(&key).unwrap().pem();
+    (pem, rcgen::Issuer::new(parameters, key))
+}
+
+/// The status of a review by a client with a certificate of this authority, if it gets an answer.
+async fn asked_by(
+    server: &Server,
+    issuer: &rcgen::Issuer<'static, rcgen::KeyPair>,
+    usage: rcgen::ExtendedKeyUsagePurpose,
+) -> Option<u16> {
+    let mut parameters = rcgen::CertificateParams::new(vec!["api-server".to_owned()]).unwrap();
+    parameters.extended_key_usages = vec![usage];
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = parameters.signed_by(&key, issuer).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let mut config = rustls::ClientConfig::builder()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_client_auth_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    config.dangerous().set_certificate_verifier(Arc::new(AnyCertificate));
+    let client = reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build().unwrap();
+    let answer = client.post(server.webhook("")).body(harmless("n")).send().await;
+    answer.ok().map(|answer| answer.status().as_u16())
+}
+
+#[tokio::test]
+async fn only_clients_of_the_named_authorities_are_answered() {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let ((pem, issuer), (other_pem, other)) = (authority(), authority());
+    let bounds = Bounds { certificate_poll: Duration::from_millis(20), ..Bounds::default() };
+    let given = Given { bounds, client_authorities: Some(pem), ..Given::default() };
+    with_server(given, async |server| {
+        assert_eq!(asked_by(&server, &issuer, ClientAuth).await, Some(200));
+        assert_eq!(asked_by(&server, &issuer, ServerAuth).await, None);
+        assert_eq!(asked_by(&server, &other, ClientAuth).await, None);
+        assert!(server.client.post(server.webhook("")).body(harmless("n")).send().await.is_err());
+        assert_eq!(server.get("/readyz").await.0, 200);
+        // A file that turned useless opens nothing.
+        let path = server.folder.path().join("client-ca.crt");
+        for broken in ["", "-----BEGIN"] {
+            std::fs::write(&path, broken).unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(asked_by(&server, &issuer, ClientAuth).await, Some(200));
+            assert!(server.client.post(server.webhook("")).body(harmless("n")).send().await.is_err());
+        }
+        std::fs::write(&path, &other_pem).unwrap();
+        while asked_by(&server, &other, ClientAuth).await != Some(200) {}
+        assert_eq!(asked_by(&server, &issuer, ClientAuth).await, None);
     })
     .await;
 }

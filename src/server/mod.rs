@@ -32,7 +32,7 @@ use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
-use self::certificates::Certificate;
+use self::certificates::{Certificate, Paths};
 use self::connections::{Activity, Port};
 use self::slots::Slots;
 use crate::admission::{self, Answered, Decided, NamespaceLookup};
@@ -72,6 +72,9 @@ pub struct ServerSettings {
     pub tls_certificate: PathBuf,
     /// The private key, PEM.
     pub tls_key: PathBuf,
+    /// The authorities of which clients of the webhook's port must have a certificate, PEM; read again when it changes. None: clients
+    /// are not asked for one.
+    pub client_authorities: Option<PathBuf>,
     /// Time for a review that names none.
     pub timeout: Duration,
     /// Reviews judged at once. As many more may wait; others are sent away with 429.
@@ -125,8 +128,10 @@ pub async fn serve<S: ImageSource + 'static, C: Snapshots>(
     now: fn() -> jiff::Timestamp,
     told_to_end: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let ServerSettings { tls_certificate, tls_key, timeout, concurrency, drain_delay, bounds } = settings;
-    let certificate = Arc::new(ArcSwap::from_pointee(Certificate::load(&tls_certificate, &tls_key).await?));
+    let ServerSettings { tls_certificate, tls_key, client_authorities, timeout, concurrency, drain_delay, bounds } =
+        settings;
+    let paths = Paths { chain: tls_certificate, key: tls_key, client_authorities };
+    let certificate = Arc::new(ArcSwap::from_pointee(Certificate::load(&paths).await?));
     let (end, ended) = watch::channel(false);
     let app = Arc::new(App {
         judge,
@@ -172,7 +177,7 @@ pub async fn serve<S: ImageSource + 'static, C: Snapshots>(
     tokio::select! {
         () = webhook.serve(ended) => Ok(()),
         () = probes.serve(probes_end) => Ok(()),
-        never = certificates::follow(&certificate, &tls_certificate, &tls_key, poll) => match never {},
+        never = certificates::follow(&certificate, &paths, poll) => match never {},
         () = drained => Ok(()),
     }
 }
