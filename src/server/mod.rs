@@ -284,7 +284,8 @@ impl<S: ImageSource + 'static, C: Snapshots> App<S, C> {
                 let slot = self.slots.acquire(review.namespace(), Instant::now() + wait).await;
                 let _slot = slot.ok_or(TurnedAway::Shed)?;
                 let snapshot = self.snapshot()?;
-                review.answer(&self.judge, &snapshot, &*self.cluster, (self.now)(), deadline).await
+                // Boxed, so that requests which are silent do not hold the memory that judging one takes.
+                Box::pin(review.answer(&self.judge, &snapshot, &*self.cluster, (self.now)(), deadline)).await
             }
             Err(denied) => *denied,
         };
