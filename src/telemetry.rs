@@ -71,6 +71,8 @@ pub enum ReviewResult {
     Shed,
     /// Sent away: nothing to judge by yet, or any more.
     NotReady,
+    /// Broken off by a bug.
+    Panicked,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]

@@ -22,6 +22,7 @@ use countersign::policy::{Policy, Snapshot, Unmatched};
 use countersign::registry::{Limits, RegistryOptions};
 use countersign::server::{Bounds, ServerSettings, Snapshots, Sockets, serve};
 use countersign::trust::TrustRoots;
+use futures::future::join_all;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -32,6 +33,8 @@ use tokio_rustls::client::TlsStream;
 /// A cluster that is ready when the test says so, with a policy for the images of one registry.
 struct Cluster {
     ready: AtomicBool,
+    /// Whoever asks for a snapshot finds a bug.
+    has_bug: AtomicBool,
     policy: Arc<Policy>,
 }
 
@@ -43,6 +46,7 @@ impl NamespaceLookup for Cluster {
 
 impl Snapshots for Cluster {
     fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
+        assert!(!self.has_bug.load(Ordering::Relaxed), "the bug of this test");
         self.ready()?;
         let snapshot = Snapshot::new(TrustRoots::default(), Unmatched::Allow);
         Ok(Arc::new(snapshot.with_policies(vec![Arc::clone(&self.policy)], Vec::new())))
@@ -62,11 +66,13 @@ struct Given {
     concurrency: usize,
     bounds: Bounds,
     not_after: i32,
+    /// What `--client-ca` names: PEM.
+    client_authorities: Option<String>,
 }
 
 impl Default for Given {
     fn default() -> Self {
-        Self { concurrency: 8, bounds: Bounds::default(), not_after: 2030 }
+        Self { concurrency: 8, bounds: Bounds::default(), not_after: 2030, client_authorities: None }
     }
 }
 
@@ -98,7 +104,12 @@ async fn with_server<F: Future<Output = ()>>(given: Given, test: impl FnOnce(Ser
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
     write_certificate(folder.path(), given.not_after);
-    let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().build().unwrap();
+    let client = client();
+    let client_authorities = given.client_authorities.map(|pem| {
+        let path = folder.path().join("client-ca.crt");
+        std::fs::write(&path, pem).unwrap();
+        path
+    });
     let (webhook, probes) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = silent.local_addr().unwrap().to_string();
@@ -108,11 +119,12 @@ async fn with_server<F: Future<Output = ()>>(given: Given, test: impl FnOnce(Ser
             "identities": [{"issuer": {"exact": "i"}, "subject": {"exact": "s"}}]}}]},
     });
     let policy = Arc::new(Policy::parse(&policy).unwrap());
-    let cluster = Arc::new(Cluster { ready: AtomicBool::new(true), policy });
+    let cluster = Arc::new(Cluster { ready: AtomicBool::new(true), has_bug: AtomicBool::new(false), policy });
     let end = Arc::new(Notify::new());
     let settings = ServerSettings {
         tls_certificate: folder.path().join("tls.crt"),
         tls_key: folder.path().join("tls.key"),
+        client_authorities,
         timeout: Duration::from_secs(20),
         concurrency: given.concurrency,
         drain_delay: Duration::ZERO,
@@ -144,6 +156,11 @@ async fn with_server<F: Future<Output = ()>>(given: Given, test: impl FnOnce(Ser
         ended.unwrap();
     };
     tokio::time::timeout(Duration::from_mins(1), both).await.expect("neither test nor server hangs");
+}
+
+/// A client with connections of its own.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().build().unwrap()
 }
 
 impl Server {
@@ -242,6 +259,11 @@ fn harmless(namespace: &str) -> String {
     review(namespace, "ghcr.io/a/b:1")
 }
 
+/// A body that never comes.
+fn silence() -> reqwest::Body {
+    reqwest::Body::wrap_stream(futures::stream::pending::<std::io::Result<Vec<u8>>>())
+}
+
 fn head(length: usize) -> String {
     format!("POST /validate HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n")
 }
@@ -323,6 +345,119 @@ async fn too_many_at_once_are_sent_away_for_a_moment_and_probes_are_not() {
 }
 
 #[tokio::test]
+async fn bodies_that_never_come_take_no_memory() {
+    with_server(Given { concurrency: 64, ..Given::default() }, async |server| {
+        let client = client();
+        let silent = async |length: Option<usize>| {
+            let mut request = client.post(server.webhook(""));
+            if let Some(length) = length {
+                request = request.header("content-length", length);
+            }
+            request.body(silence()).send().await.unwrap()
+        };
+        // So that there is a connection, which all of them share.
+        client.post(server.webhook("")).body(harmless("n")).send().await.unwrap();
+        let silent = join_all((0..20).map(|number| silent((number % 2 == 0).then_some(8 << 20))));
+        let genuine = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            server.post(harmless("n")).await.0
+        };
+        tokio::select! {
+            answers = silent => unreachable!("{answers:?}"),
+            status = genuine => assert_eq!(status, 200),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_whose_requests_are_silent_takes_no_others_place() {
+    with_server(Given::default(), async |server| {
+        let mut silent = Vec::new();
+        for _ in 0..3 {
+            let client = client();
+            let first = client.post(server.webhook("")).body(harmless("n")).send().await.unwrap();
+            assert_eq!(first.status().as_u16(), 200);
+            silent.extend((0..128).map(|_| client.post(server.webhook("")).body(silence()).send()));
+        }
+        let genuine = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            server.post(harmless("n")).await.0
+        };
+        tokio::select! {
+            answers = join_all(silent) => unreachable!("{answers:?}"),
+            status = genuine => assert_eq!(status, 200),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bodies_of_one_connection_take_turns_and_lose_none() {
+    let bounds = Bounds { bodies: 2, ..Bounds::default() };
+    with_server(Given { concurrency: 100, bounds, ..Given::default() }, async |server| {
+        let answers = join_all((0..100).map(|_| server.post(harmless("n")))).await;
+        assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+    })
+    .await;
+    // While one says nothing, the next waits, within its time.
+    let bounds = Bounds { bodies: 1, body: Duration::from_secs(1), ..Bounds::default() };
+    with_server(Given { bounds, ..Given::default() }, async |server| {
+        assert_eq!(server.post(harmless("n")).await.0, 200);
+        let mut silent = Box::pin(server.post(silence()));
+        let next = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            server.post(harmless("n")).await.0
+        };
+        let mut next = Box::pin(next);
+        tokio::select! {
+            biased;
+            (status, _) = &mut silent => assert_eq!(status, 408),
+            status = &mut next => unreachable!("{status} before its turn"),
+        }
+        assert_eq!(next.await, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn memory_for_bodies_is_there_again_in_the_end() {
+    with_server(Given::default(), async |server| {
+        // 5 MiB each, and 64 for all.
+        for _ in 0..16 {
+            let padded = format!("{}{}", harmless("n"), " ".repeat(5 << 20));
+            assert_eq!(server.post(padded).await.0, 200);
+            // Broken off in the middle, or refused.
+            let half = futures::stream::iter([Ok(vec![b' '; 5 << 20]), Err(std::io::Error::other("gone"))]);
+            let half = server.client.post(server.webhook("")).body(reqwest::Body::wrap_stream(half));
+            assert!(half.send().await.is_err());
+            assert_eq!(server.post(vec![b' '; 9 << 20]).await.0, 413);
+        }
+        assert_eq!(server.post(harmless("n")).await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_own_review_and_allows_nothing() {
+    with_server(Given { concurrency: 2, ..Given::default() }, async |server| {
+        let (mut registry, hanging) = server.hang("n", "").await;
+        server.cluster.has_bug.store(true, Ordering::Relaxed);
+        // More often than there are slots.
+        for _ in 0..4 {
+            assert_eq!(server.post(harmless("n")).await, (500, Value::Null));
+        }
+        server.cluster.has_bug.store(false, Ordering::Relaxed);
+        assert_eq!(server.post(harmless("n")).await.0, 200);
+        // One that came by the same connection before goes on.
+        registry.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        assert_eq!(hanging.await.status().as_u16(), 200);
+        assert!(server.get("/metrics").await.1.contains(r#"result="Panicked"} 4"#));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_leaves_its_slot() {
     with_server(Given { concurrency: 1, ..Given::default() }, async |server| {
         let (_registry, hanging) = server.hang("n", "").await;
@@ -374,26 +509,69 @@ async fn a_client_that_is_slow_is_closed() {
 }
 
 #[tokio::test]
-async fn connections_are_bounded_and_idle_ones_make_room() {
-    let bounds = Bounds { connections: 1, ..Bounds::default() };
+async fn a_port_that_is_full_of_silence_takes_new_connections() {
+    let bounds = Bounds { connections: 8, ..Bounds::default() };
+    with_server(Given { bounds, ..Given::default() }, async |server| {
+        let mut known = server.connect(b"http/1.1").await.unwrap();
+        let mut ask = async || {
+            let body = harmless("n");
+            known.write_all(format!("{}{body}", head(body.len())).as_bytes()).await.unwrap();
+            assert!(answer(&mut known).await.starts_with("HTTP/1.1 200"));
+        };
+        ask().await;
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(TcpStream::connect(("127.0.0.1", server.port)).await.unwrap());
+        }
+        assert_eq!(server.post(harmless("n")).await.0, 200);
+        // The first to come were the first to go, and who was answered before stays.
+        assert_eq!(silent[0].read(&mut [0; 1]).await.unwrap_or(0), 0);
+        ask().await;
+        // Silent streams are no work to wait for.
+        let mut streams = Vec::new();
+        for _ in 0..20 {
+            streams.push(server.connect(b"http/1.1").await.unwrap());
+            streams.last_mut().unwrap().write_all(head(10).as_bytes()).await.unwrap();
+            // Until its head is read.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let other = client().post(server.webhook("")).body(harmless("n")).send().await.unwrap();
+        assert_eq!(other.status().as_u16(), 200);
+        ask().await;
+        // The port of probes has its own places, and more of them.
+        let probes = server.probes.strip_prefix("http://").unwrap();
+        for _ in 0..300 {
+            silent.push(TcpStream::connect(probes).await.unwrap());
+        }
+        assert_eq!(server.get("/livez").await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_those_that_wait_for_an_answer_stay() {
+    let bounds = Bounds { connections: 2, ..Bounds::default() };
     with_server(Given { bounds, ..Given::default() }, async |server| {
         let body = harmless("n");
         let mut first = server.connect(b"http/1.1").await.unwrap();
+        let mut second = server.connect(b"http/1.1").await.unwrap();
+        for is_second in [false, true, false] {
+            let stream = if is_second { &mut second } else { &mut first };
+            stream.write_all(format!("{}{body}", head(body.len())).as_bytes()).await.unwrap();
+            assert!(answer(stream).await.starts_with("HTTP/1.1 200"));
+        }
+        // All were answered before: the one that was so last stays.
+        let (_registry, hanging) = server.hang("n", "?timeout=4s").await;
+        assert_eq!(rest(&mut second).await, "");
+        let image = format!("{}/app:1", server.silent.local_addr().unwrap());
+        let body = review("n", &image);
         first.write_all(format!("{}{body}", head(body.len())).as_bytes()).await.unwrap();
-        assert!(answer(&mut first).await.starts_with("HTTP/1.1 200"));
+        let _registry_too = server.silent.accept().await.unwrap();
         assert!(server.connect(b"http/1.1").await.is_err());
         assert_eq!(server.get("/livez").await.0, 200);
         drop(first);
         while server.connect(b"http/1.1").await.is_err() {}
-    })
-    .await;
-    let bounds = Bounds { connections: 1, idle_when_full: Duration::from_millis(100), ..Bounds::default() };
-    with_server(Given { bounds, ..Given::default() }, async |server| {
-        let mut first = server.connect(b"http/1.1").await.unwrap();
-        while server.connect(b"http/1.1").await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(rest(&mut first).await, "");
+        assert_eq!(hanging.await.status().as_u16(), 200);
     })
     .await;
 }
@@ -504,6 +682,63 @@ async fn certificates_are_replaced_while_serving_and_broken_ones_are_not_taken()
         write_certificate(folder, 2025);
         while server.get("/readyz").await.0 == 200 {}
         assert!(server.get("/readyz").await.1.contains("certificate expired"));
+    })
+    .await;
+}
+
+/// An authority of clients, and what it signs with.
+fn authority() -> (String, rcgen::Issuer<'static, rcgen::KeyPair>) {
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = parameters.self_signed(&key).unwrap().pem();
+    (pem, rcgen::Issuer::new(parameters, key))
+}
+
+/// The status of a review by a client with a certificate of this authority, if it gets an answer.
+async fn asked_by(
+    server: &Server,
+    issuer: &rcgen::Issuer<'static, rcgen::KeyPair>,
+    usage: rcgen::ExtendedKeyUsagePurpose,
+) -> Option<u16> {
+    let mut parameters = rcgen::CertificateParams::new(vec!["api-server".to_owned()]).unwrap();
+    parameters.extended_key_usages = vec![usage];
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = parameters.signed_by(&key, issuer).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let mut config = rustls::ClientConfig::builder()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_client_auth_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    config.dangerous().set_certificate_verifier(Arc::new(AnyCertificate));
+    let client = reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build().unwrap();
+    let answer = client.post(server.webhook("")).body(harmless("n")).send().await;
+    answer.ok().map(|answer| answer.status().as_u16())
+}
+
+#[tokio::test]
+async fn only_clients_of_the_named_authorities_are_answered() {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let ((pem, issuer), (other_pem, other)) = (authority(), authority());
+    let bounds = Bounds { certificate_poll: Duration::from_millis(20), ..Bounds::default() };
+    let given = Given { bounds, client_authorities: Some(pem), ..Given::default() };
+    with_server(given, async |server| {
+        assert_eq!(asked_by(&server, &issuer, ClientAuth).await, Some(200));
+        assert_eq!(asked_by(&server, &issuer, ServerAuth).await, None);
+        assert_eq!(asked_by(&server, &other, ClientAuth).await, None);
+        assert!(server.client.post(server.webhook("")).body(harmless("n")).send().await.is_err());
+        assert_eq!(server.get("/readyz").await.0, 200);
+        // A file that turned useless opens nothing.
+        let path = server.folder.path().join("client-ca.crt");
+        for broken in ["", "-----BEGIN"] {
+            std::fs::write(&path, broken).unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(asked_by(&server, &issuer, ClientAuth).await, Some(200));
+            assert!(server.client.post(server.webhook("")).body(harmless("n")).send().await.is_err());
+        }
+        std::fs::write(&path, &other_pem).unwrap();
+        while asked_by(&server, &other, ClientAuth).await != Some(200) {}
+        assert_eq!(asked_by(&server, &issuer, ClientAuth).await, None);
     })
     .await;
 }

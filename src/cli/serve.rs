@@ -40,6 +40,10 @@ pub(super) struct Arguments {
     /// The webhook's private key, PEM.
     #[arg(long, value_name = "FILE")]
     tls_key: PathBuf,
+    /// Certificate authorities of which whoever calls the webhook must have a client certificate, PEM; read again when it changes.
+    /// Absent: callers are not asked for one.
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
     /// How to reach the API server. Absent: as any client in a pod or on a workstation does.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -108,6 +112,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         probe_listen,
         tls_cert,
         tls_key,
+        client_ca,
         kubeconfig,
         trust_root,
         unmatched,
@@ -140,6 +145,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let settings = ServerSettings {
         tls_certificate: tls_cert,
         tls_key,
+        client_authorities: client_ca,
         timeout,
         concurrency: usize::from(concurrency),
         drain_delay,

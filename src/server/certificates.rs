@@ -1,4 +1,5 @@
-//! The serving certificate: read from files, looked at again now and then, and replaced while serving.
+//! The serving certificate, and whose certificates clients must have: read from files, looked at again now and then, and replaced
+//! while serving.
 //!
 //! A pair that does not load never replaces one that does. Whether the certificate is valid now is said by readiness and decides
 //! nothing else: a replica with an expired one answers nobody that checks, and should be known for it.
@@ -8,9 +9,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::AsyncReadExt as _;
 use x509_cert::der::Decode as _;
 use x509_cert::time::Time;
@@ -51,26 +54,43 @@ pub enum CertificateError {
     Unusable(String),
 }
 
-/// The bytes of a certificate chain and of its key, both PEM.
+/// Where a certificate comes from, all PEM.
+#[derive(Debug)]
+pub(super) struct Paths {
+    /// The chain, the leaf first.
+    pub(super) chain: PathBuf,
+    /// Its key.
+    pub(super) key: PathBuf,
+    /// The authorities of which a client must have a certificate. None: clients are not asked for one.
+    pub(super) client_authorities: Option<PathBuf>,
+}
+
+/// What was at those places.
 #[derive(Eq, PartialEq)]
 struct Files {
     chain: Vec<u8>,
     key: Vec<u8>,
+    client_authorities: Option<Vec<u8>>,
 }
 
 impl Files {
-    async fn read(chain: &Path, key: &Path) -> Result<Self, CertificateError> {
-        Ok(Self { chain: read(chain).await?, key: read(key).await? })
+    async fn read(paths: &Paths) -> Result<Self, CertificateError> {
+        let client_authorities = match &paths.client_authorities {
+            Some(path) => Some(read(path).await?),
+            None => None,
+        };
+        Ok(Self { chain: read(&paths.chain).await?, key: read(&paths.key).await?, client_authorities })
     }
 }
 
 impl Certificate {
-    /// Reads and checks a chain and its key.
-    pub(super) async fn load(chain: &Path, key: &Path) -> Result<Self, CertificateError> {
-        Self::parse(chain, key, Files::read(chain, key).await?)
+    /// Reads and checks a chain and its key, and whom clients must be certified by.
+    pub(super) async fn load(paths: &Paths) -> Result<Self, CertificateError> {
+        Self::parse(paths, Files::read(paths).await?)
     }
 
-    fn parse(chain_path: &Path, key_path: &Path, files: Files) -> Result<Self, CertificateError> {
+    fn parse(paths: &Paths, files: Files) -> Result<Self, CertificateError> {
+        let (chain_path, key_path) = (&paths.chain, &paths.key);
         let pem = |path: &Path, reason: String| CertificateError::Pem { path: path.to_owned(), reason };
         let unusable = |error: &dyn std::fmt::Display| CertificateError::Unusable(error.to_string());
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&files.chain)
@@ -81,10 +101,13 @@ impl Certificate {
         let leaf = x509_cert::Certificate::from_der(leaf).map_err(|error| pem(chain_path, error.to_string()))?;
         let validity = leaf.tbs_certificate.validity;
         let (not_before, not_after) = (timestamp(validity.not_before), timestamp(validity.not_after));
-        let mut config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(|error| unusable(&error))?;
+        let builder = match (&paths.client_authorities, &files.client_authorities) {
+            (Some(path), Some(bytes)) => ServerConfig::builder().with_client_cert_verifier(verifier(path, bytes)?),
+            (None, None) => ServerConfig::builder().with_no_client_auth(),
+            // Files are read from these very paths.
+            (Some(_), None) | (None, Some(_)) => return Err(unusable(&"the authorities of clients were not read")),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| unusable(&error))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self { config: Arc::new(config), not_before, not_after, files })
     }
@@ -108,15 +131,14 @@ impl Certificate {
 /// Replaces the certificate whenever the files are others than those it was made from, for ever.
 pub(super) async fn follow(
     current: &ArcSwap<Certificate>,
-    chain: &Path,
-    key: &Path,
+    paths: &Paths,
     poll: std::time::Duration,
 ) -> std::convert::Infallible {
     loop {
         tokio::time::sleep(poll).await;
-        let loaded = match Files::read(chain, key).await {
+        let loaded = match Files::read(paths).await {
             Ok(files) if files == current.load().files => continue,
-            Ok(files) => Certificate::parse(chain, key, files),
+            Ok(files) => Certificate::parse(paths, files),
             Err(error) => Err(error),
         };
         match loaded {
@@ -127,6 +149,18 @@ pub(super) async fn follow(
             Err(error) => tracing::warn!(%error, "the changed certificate does not load; keeping the old one"),
         }
     }
+}
+
+/// What asks every client for a certificate by one of these authorities, for clients, and valid now.
+fn verifier(path: &Path, bytes: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+    let pem = |reason: String| CertificateError::Pem { path: path.to_owned(), reason };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(bytes) {
+        let certificate = certificate.map_err(|error| pem(error.to_string()))?;
+        roots.add(certificate).map_err(|error| pem(error.to_string()))?;
+    }
+    // Without any, this fails: nobody could come in.
+    WebPkiClientVerifier::builder(Arc::new(roots)).build().map_err(|error| pem(error.to_string()))
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
@@ -158,8 +192,9 @@ mod tests {
         parameters.not_after = rcgen::date_time_ymd(2026, 3, 1);
         let key = rcgen::KeyPair::generate().unwrap();
         let chain = parameters.self_signed(&key).unwrap().pem().into_bytes();
-        let files = Files { chain, key: key.serialize_pem().into_bytes() };
-        let certificate = Certificate::parse(Path::new("tls.crt"), Path::new("tls.key"), files).unwrap();
+        let files = Files { chain, key: key.serialize_pem().into_bytes(), client_authorities: None };
+        let paths = Paths { chain: "tls.crt".into(), key: "tls.key".into(), client_authorities: None };
+        let certificate = Certificate::parse(&paths, files).unwrap();
         for (now, expected) in [
             ("2025-12-31T23:59:59Z", Err("not valid before 2026-01-01T00:00:00Z")),
             ("2026-01-01T00:00:00Z", Ok(())),

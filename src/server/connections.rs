@@ -3,21 +3,28 @@
 //! A connection is bounded before it has said anything (handshake, first head), between requests (idle), in number, in streams and
 //! in age: an old one is asked to end, by HTTP/2's GOAWAY, so that a client which keeps one open finds other replicas. When the
 //! server ends, idle and half-read connections are closed at once and those whose request is being handled are waited for. Nothing
-//! here reads a body or knows what is asked; a handler says with [`Activity::enter`] that it is at work.
+//! here reads a body or knows what is asked; a handler says with [`Activity::read`] that it reads.
+//!
+//! Where there are as many as may be, a new connection is not the one to go, because whoever fills a port with silence would shut it:
+//! the oldest that never got an answer goes, or else the one whose last answer is the longest ago. One that waits for an answer stays.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
@@ -35,10 +42,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How much of everything one port grants.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Connections; more are closed as soon as they come.
+    /// Connections; for one more, the least wanted is closed.
     pub connections: usize,
     /// HTTP/2 streams of one connection.
     pub streams: u32,
+    /// Bodies of one connection that are read at once; the others wait, within their time.
+    pub bodies: usize,
     /// Time for a TLS handshake.
     pub handshake: Duration,
     /// Time for the head of a connection's first request.
@@ -47,8 +56,6 @@ pub struct Bounds {
     pub body: Duration,
     /// How long a connection may handle nothing.
     pub idle: Duration,
-    /// The same while there are as many connections as are granted.
-    pub idle_when_full: Duration,
     /// Age at which a connection is asked to end; up to a quarter more or less.
     pub age: Duration,
     /// How often certificate files are looked at.
@@ -60,37 +67,91 @@ impl Default for Bounds {
         Self {
             connections: 256,
             streams: 128,
+            bodies: 16,
             handshake: Duration::from_secs(5),
             head: Duration::from_secs(10),
             body: Duration::from_secs(10),
             idle: Duration::from_secs(90),
-            idle_when_full: Duration::from_secs(5),
             age: Duration::from_mins(5),
             certificate_poll: Duration::from_secs(30),
         }
     }
 }
 
-/// Whether a connection is at work.
+/// What a connection is at.
 #[derive(Clone, Debug)]
-pub(super) struct Activity(Arc<watch::Sender<usize>>);
+pub(super) struct Activity {
+    load: Arc<watch::Sender<Load>>,
+    /// Places to read bodies in.
+    reading: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct Load {
+    /// Requests that are being handled.
+    at_work: usize,
+    /// Those of them whose body is not here yet.
+    unread: usize,
+    /// When a request was last answered as it wanted.
+    answered: Option<Instant>,
+}
 
 /// A request that is being handled.
 #[derive(Debug)]
-pub(super) struct AtWork(Activity);
+struct AtWork(Activity);
+
+/// A request whose body is read, or waits for that.
+#[derive(Debug)]
+pub(super) struct Unread<'a>(&'a Activity, Option<SemaphorePermit<'a>>);
 
 impl Activity {
-    /// Counts a request until the answer is dropped.
-    pub(super) fn enter(&self) -> AtWork {
-        self.0.send_modify(|active| *active += 1);
+    fn new(bounds: &Bounds) -> Self {
+        Self { load: Arc::default(), reading: Arc::new(Semaphore::new(bounds.bodies)) }
+    }
+
+    /// Counts a request until what is returned is dropped.
+    fn enter(&self) -> AtWork {
+        self.load.send_modify(|load| load.at_work += 1);
         AtWork(self.clone())
+    }
+
+    /// Waits until few enough bodies of this connection are read, and counts as one until what is returned is dropped.
+    pub(super) async fn read(&self) -> Unread<'_> {
+        self.load.send_modify(|load| load.unread += 1);
+        let mut unread = Unread(self, None);
+        // Never closed, so there always is one.
+        unread.1 = self.reading.acquire().await.ok();
+        unread
+    }
+
+    /// How much a connection is wanted, the least first: those that were never answered by age, then the others by their last
+    /// answer. None: it waits for an answer, to a request that is here as a whole.
+    fn worth(&self, opened: Instant) -> Option<(bool, Instant)> {
+        let load = self.load.borrow();
+        (load.at_work <= load.unread).then(|| load.answered.map_or((false, opened), |answered| (true, answered)))
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.0.0.send_modify(|active| *active = active.saturating_sub(1));
+        self.0.load.send_modify(|load| load.at_work = load.at_work.saturating_sub(1));
     }
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        self.0.load.send_modify(|load| load.unread = load.unread.saturating_sub(1));
+    }
+}
+
+/// Around every handler.
+async fn handle(State(activity): State<Activity>, request: Request, next: Next) -> Response {
+    let at_work = activity.enter();
+    let response = next.run(request).await;
+    if response.status().is_success() {
+        at_work.0.load.send_modify(|load| load.answered = Some(Instant::now()));
+    }
+    response
 }
 
 /// A port.
@@ -110,14 +171,17 @@ impl Port {
     pub(super) async fn serve(self, mut end: watch::Receiver<bool>) {
         let Self { listener, certificate, router, bounds } = self;
         let bounds = Arc::new(bounds);
-        let places = Arc::new(Semaphore::new(bounds.connections));
         // The set owns its tasks: dropping it ends them.
         let mut connections = JoinSet::new();
+        let mut open = HashMap::new();
         loop {
             let accepted = tokio::select! {
                 biased;
                 _ = end.wait_for(|end| *end) => break,
-                Some(_) = connections.join_next() => continue,
+                Some(ended) = connections.join_next_with_id() => {
+                    open.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
+                    continue;
+                }
                 accepted = listener.accept() => accepted,
             };
             let stream = match accepted {
@@ -128,29 +192,45 @@ impl Port {
                     continue;
                 }
             };
-            // Dropping the stream closes it.
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            if open.len() >= bounds.connections {
+                // Dropping the stream closes it.
+                let Some(id) = least_wanted(&open) else { continue };
+                open.remove(&id).inspect(|least| least.task.abort());
+            }
+            let (activity, opened) = (Activity::new(&bounds), Instant::now());
             let connection = Connection {
                 router: router.clone(),
                 bounds: Arc::clone(&bounds),
-                places: Arc::clone(&places),
+                activity: activity.clone(),
                 end: end.clone(),
-                _place: place,
             };
             let certificate = certificate.as_ref().map(|certificate| certificate.load_full());
-            connections.spawn(connection.run(stream, certificate));
+            let task = connections.spawn(connection.run(stream, certificate));
+            open.insert(task.id(), Open { activity, opened, task });
         }
         drop(listener);
         while connections.join_next().await.is_some() {}
     }
 }
 
+/// A connection as its port sees it.
+struct Open {
+    activity: Activity,
+    opened: Instant,
+    task: AbortHandle,
+}
+
+/// The connection to close for a new one. None: all wait for an answer.
+fn least_wanted(open: &HashMap<Id, Open>) -> Option<Id> {
+    let worth = open.iter().filter_map(|(id, open)| Some((open.activity.worth(open.opened)?, *id)));
+    worth.min_by_key(|(worth, _)| *worth).map(|(_, id)| id)
+}
+
 struct Connection {
     router: Router,
     bounds: Arc<Bounds>,
-    places: Arc<Semaphore>,
+    activity: Activity,
     end: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
@@ -171,19 +251,19 @@ impl Connection {
     }
 
     async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let (activity, mut active) = watch::channel(0_usize);
-        let router = self.router.clone().layer(Extension(Activity(Arc::new(activity))));
+        let activity = self.activity.clone();
+        let mut active = activity.load.subscribe();
+        let router = self.router.clone().layer(Extension(activity.clone()));
+        let router = router.layer(from_fn_with_state(activity, handle));
         let builder = builder(&self.bounds);
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         tokio::pin!(connection);
         let old = Instant::now() + jittered(self.bounds.age);
         let (mut idle_since, mut was_active, mut ending) = (Instant::now(), false, false);
         loop {
-            let is_active = *active.borrow_and_update() > 0;
+            let is_active = active.borrow_and_update().at_work > 0;
             was_active |= is_active;
-            // Looked at again when the port may have filled up meanwhile.
-            let look =
-                (idle_since + self.idle_limit(was_active, ending)).min(Instant::now() + self.bounds.idle_when_full);
+            let idle_until = idle_since + self.idle_limit(was_active, ending);
             tokio::select! {
                 biased;
                 _ = connection.as_mut() => return,
@@ -193,11 +273,7 @@ impl Connection {
                     idle_since = Instant::now();
                     connection.as_mut().graceful_shutdown();
                 }
-                () = tokio::time::sleep_until(look), if !is_active => {
-                    if idle_since.elapsed() >= self.idle_limit(was_active, ending) {
-                        return;
-                    }
-                }
+                () = tokio::time::sleep_until(idle_until), if !is_active => return,
             }
         }
     }
@@ -205,13 +281,7 @@ impl Connection {
     /// How long the connection may handle nothing.
     fn idle_limit(&self, was_active: bool, ending: bool) -> Duration {
         let usual = if was_active { self.bounds.idle } else { self.bounds.head };
-        if ending {
-            usual.min(LINGER)
-        } else if self.places.available_permits() == 0 {
-            usual.min(self.bounds.idle_when_full)
-        } else {
-            usual
-        }
+        if ending { usual.min(LINGER) } else { usual }
     }
 }
 

@@ -3,9 +3,10 @@
 //! Bounds what comes in (connections, bytes, requests at once, time) and hands the rest to `admission`. While there is nothing to judge
 //! by it answers 503 and lets the API server's `failurePolicy` deny.
 //!
-//! A review passes these, in this order, and is sent away where one has no room: a connection (`connections`), a place among those
-//! whose body is read or who wait, bytes for its body, a slot to be judged (`slots`). It never waits for an earlier one while it
-//! holds a later one. Probes and metrics have a port, connections and nothing else.
+//! A review passes these, in this order, and is sent away where one has no room: a connection, a place among those of its connection
+//! whose body is read (`connections`), bytes for its body, a slot to be judged (`slots`). It never waits for an earlier one while it
+//! holds a later one. What is shared by all connections is taken by what has come and not by what may come, so that a client which
+//! opens requests and is silent stands in its own way only. Probes and metrics have a port, connections and nothing else.
 
 mod certificates;
 mod connections;
@@ -13,6 +14,7 @@ mod slots;
 mod timeout;
 
 use std::net::TcpListener;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,12 +27,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
-use self::certificates::Certificate;
+use self::certificates::{Certificate, Paths};
 use self::connections::{Activity, Port};
 use self::slots::Slots;
 use crate::admission::{self, Answered, Decided, NamespaceLookup};
@@ -44,11 +46,11 @@ pub use connections::Bounds;
 
 /// Bytes of one review: the API server takes objects of 3 MiB, and a review holds two.
 const BODY_LIMIT: u64 = 8 << 20;
-/// Bytes of all reviews together, from before they are read until they are answered.
+/// Bytes of all reviews together, from when they come until they are answered.
 const BODIES_LIMIT: u64 = 64 << 20;
 /// Bytes of a permit.
 const PERMIT_BYTES: u64 = 1 << 10;
-/// How long a review may wait for a slot: half of its time, and no longer than this.
+/// How long a review may wait for a slot: half of its time, and no longer than this. So long may its body wait for memory, too.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// How long the end waits for reviews that are judged: the longest time that a review may have.
 const LONGEST_DRAIN: Duration = Duration::from_secs(30);
@@ -70,6 +72,9 @@ pub struct ServerSettings {
     pub tls_certificate: PathBuf,
     /// The private key, PEM.
     pub tls_key: PathBuf,
+    /// The authorities of which clients of the webhook's port must have a certificate, PEM; read again when it changes. None: clients
+    /// are not asked for one.
+    pub client_authorities: Option<PathBuf>,
     /// Time for a review that names none.
     pub timeout: Duration,
     /// Reviews judged at once. As many more may wait; others are sent away with 429.
@@ -94,8 +99,6 @@ struct App<S, C> {
     cluster: Arc<C>,
     metrics: Metrics,
     certificate: Arc<ArcSwap<Certificate>>,
-    /// Reviews whose body is read, who wait, or who are judged.
-    present: Semaphore,
     /// Memory for bodies.
     bodies: Semaphore,
     slots: Arc<Slots>,
@@ -125,15 +128,16 @@ pub async fn serve<S: ImageSource + 'static, C: Snapshots>(
     now: fn() -> jiff::Timestamp,
     told_to_end: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let ServerSettings { tls_certificate, tls_key, timeout, concurrency, drain_delay, bounds } = settings;
-    let certificate = Arc::new(ArcSwap::from_pointee(Certificate::load(&tls_certificate, &tls_key).await?));
+    let ServerSettings { tls_certificate, tls_key, client_authorities, timeout, concurrency, drain_delay, bounds } =
+        settings;
+    let paths = Paths { chain: tls_certificate, key: tls_key, client_authorities };
+    let certificate = Arc::new(ArcSwap::from_pointee(Certificate::load(&paths).await?));
     let (end, ended) = watch::channel(false);
     let app = Arc::new(App {
         judge,
         cluster,
         metrics: Metrics::default(),
         certificate: Arc::clone(&certificate),
-        present: Semaphore::new(concurrency.saturating_mul(3)),
         bodies: Semaphore::new(usize::try_from(BODIES_LIMIT / PERMIT_BYTES).unwrap_or(usize::MAX)),
         slots: Slots::new(concurrency),
         timeout,
@@ -173,7 +177,7 @@ pub async fn serve<S: ImageSource + 'static, C: Snapshots>(
     tokio::select! {
         () = webhook.serve(ended) => Ok(()),
         () = probes.serve(probes_end) => Ok(()),
-        never = certificates::follow(&certificate, &tls_certificate, &tls_key, poll) => match never {},
+        never = certificates::follow(&certificate, &paths, poll) => match never {},
         () = drained => Ok(()),
     }
 }
@@ -213,11 +217,17 @@ async fn validate<S: ImageSource + 'static, C: Snapshots>(
     Extension(activity): Extension<Activity>,
     body: Body,
 ) -> Response {
-    let _at_work = activity.enter();
-    app.review(parameters.timeout.as_deref(), body).await.unwrap_or_else(|turned_away| {
+    // A panic would tell the caller nothing, and could take along what else is judged on its connection. What outlives a review is
+    // counts and memory that are used on whatever happened.
+    let answered = AssertUnwindSafe(app.review(parameters.timeout.as_deref(), body, &activity)).catch_unwind().await;
+    answered.unwrap_or(Err(TurnedAway::Panicked)).unwrap_or_else(|turned_away| {
         match turned_away {
             TurnedAway::Shed => app.metrics.count(ReviewResult::Shed),
             TurnedAway::NotReady(_) => app.metrics.count(ReviewResult::NotReady),
+            TurnedAway::Panicked => {
+                tracing::error!("a review was broken off by a panic, which is a bug; it is not allowed");
+                app.metrics.count(ReviewResult::Panicked);
+            }
             TurnedAway::Broken | TurnedAway::Ending | TurnedAway::Slow | TurnedAway::TooLarge => {}
         }
         turned_away.into_response()
@@ -232,6 +242,8 @@ enum TurnedAway {
     Ending,
     /// There is nothing to judge by.
     NotReady(String),
+    /// We have a bug. The API server takes it for a failure.
+    Panicked,
     /// Too much at once. The API server takes it for a failure, and its clients try again.
     Shed,
     /// Its body took too long.
@@ -246,6 +258,7 @@ impl IntoResponse for TurnedAway {
             Self::Broken => StatusCode::BAD_REQUEST.into_response(),
             Self::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending").into_response(),
             Self::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
+            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             Self::Shed => {
                 let retry = [(header::RETRY_AFTER, HeaderValue::from_static("1"))];
                 (retry, StatusCode::TOO_MANY_REQUESTS).into_response()
@@ -258,13 +271,12 @@ impl IntoResponse for TurnedAway {
 
 impl<S: ImageSource + 'static, C: Snapshots> App<S, C> {
     /// The answer to a review, or to whoever is sent away.
-    async fn review(&self, timeout: Option<&str>, body: Body) -> Result<Response, TurnedAway> {
+    async fn review(&self, timeout: Option<&str>, body: Body, activity: &Activity) -> Result<Response, TurnedAway> {
         let started = Instant::now();
         let deadline = started + timeout::budget(timeout, self.timeout);
-        let _present = self.present.try_acquire().map_err(|_full| TurnedAway::Shed)?;
         // Asked before anything is read, and again for what is judged by.
         self.snapshot()?;
-        let (body, bytes) = self.read(body, deadline.min(started + self.body_timeout)).await?;
+        let (body, bytes) = self.read(body, deadline.min(started + self.body_timeout), activity).await?;
         let answered = match admission::decode(&body) {
             Ok(review) => {
                 drop(body);
@@ -272,7 +284,8 @@ impl<S: ImageSource + 'static, C: Snapshots> App<S, C> {
                 let slot = self.slots.acquire(review.namespace(), Instant::now() + wait).await;
                 let _slot = slot.ok_or(TurnedAway::Shed)?;
                 let snapshot = self.snapshot()?;
-                review.answer(&self.judge, &snapshot, &*self.cluster, (self.now)(), deadline).await
+                // Boxed, so that requests which are silent do not hold the memory that judging one takes.
+                Box::pin(review.answer(&self.judge, &snapshot, &*self.cluster, (self.now)(), deadline)).await
             }
             Err(denied) => *denied,
         };
@@ -287,37 +300,49 @@ impl<S: ImageSource + 'static, C: Snapshots> App<S, C> {
         self.cluster.snapshot().map_err(TurnedAway::NotReady)
     }
 
-    /// The whole body, and the memory that it is in. Who announces no length is taken to send the most.
-    async fn read(&self, body: Body, until: Instant) -> Result<(Vec<u8>, SemaphorePermit<'_>), TurnedAway> {
-        let announced = body.size_hint().exact().unwrap_or(BODY_LIMIT);
-        if announced > BODY_LIMIT {
+    /// The whole body, and the memory that it is in.
+    async fn read(
+        &self,
+        body: Body,
+        until: Instant,
+        activity: &Activity,
+    ) -> Result<(Vec<u8>, SemaphorePermit<'_>), TurnedAway> {
+        if body.size_hint().lower() > BODY_LIMIT {
             return Err(TurnedAway::TooLarge);
         }
-        let permits = u32::try_from(announced.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        let room = tokio::time::timeout_at(until, self.bodies.acquire_many(permits)).await;
-        let Ok(Ok(room)) = room else { return Err(TurnedAway::Shed) };
         let mut end = self.end.clone();
+        let read = async {
+            let _reading = activity.read().await;
+            self.collect(body).await
+        };
         tokio::select! {
-            read = tokio::time::timeout_at(until, collect(body)) => {
-                Ok((read.unwrap_or(Err(TurnedAway::Slow))?, room))
-            }
+            read = tokio::time::timeout_at(until, read) => read.unwrap_or(Err(TurnedAway::Slow)),
             // Half a request is nothing to finish.
             _ = end.wait_for(|end| *end) => Err(TurnedAway::Ending),
         }
     }
-}
 
-async fn collect(body: Body) -> Result<Vec<u8>, TurnedAway> {
-    let mut chunks = body.into_data_stream();
-    let mut bytes = Vec::new();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_broken| TurnedAway::Broken)?;
-        if u64::try_from(bytes.len() + chunk.len()).unwrap_or(u64::MAX) > BODY_LIMIT {
-            return Err(TurnedAway::TooLarge);
+    /// Takes memory for what has come and never for what was announced, so that silence costs nothing.
+    async fn collect(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), TurnedAway> {
+        let mut chunks = body.into_data_stream();
+        let mut bytes = Vec::new();
+        let mut memory = self.bodies.try_acquire_many(0).map_err(|_closed| TurnedAway::Shed)?;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_broken| TurnedAway::Broken)?;
+            let length = u64::try_from(bytes.len() + chunk.len()).unwrap_or(u64::MAX);
+            if length > BODY_LIMIT {
+                return Err(TurnedAway::TooLarge);
+            }
+            let permits = usize::try_from(length.div_ceil(PERMIT_BYTES)).unwrap_or(usize::MAX);
+            let missing = u32::try_from(permits.saturating_sub(memory.num_permits())).unwrap_or(u32::MAX);
+            // Those who wait hold what they have: whoever waits too long gives it to the others.
+            let room = tokio::time::timeout(LONGEST_WAIT, self.bodies.acquire_many(missing)).await;
+            let Ok(Ok(room)) = room else { return Err(TurnedAway::Shed) };
+            memory.merge(room);
+            bytes.extend_from_slice(&chunk);
         }
-        bytes.extend_from_slice(&chunk);
+        Ok((bytes, memory))
     }
-    Ok(bytes)
 }
 
 /// One line a review, from its end.
