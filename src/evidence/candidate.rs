@@ -92,13 +92,25 @@ impl EntryKind {
     /// # Errors
     /// Kinds that are not verified.
     pub(super) fn named(kind: &str, version: &str) -> Result<Self, FormatError> {
-        match (kind, version) {
-            ("hashedrekord", "0.0.1") => Ok(Self::HashedRekord001),
-            ("hashedrekord", "0.0.2") => Ok(Self::HashedRekord002),
-            ("dsse", "0.0.1") => Ok(Self::Dsse001),
-            ("intoto", "0.0.1") => Ok(Self::Intoto001),
-            ("intoto", "0.0.2") => Ok(Self::Intoto002),
-            _ => Err(FormatError::UnsupportedEntry { kind: kind.to_owned(), version: version.to_owned() }),
+        const ALL: [EntryKind; 5] = [
+            EntryKind::HashedRekord001,
+            EntryKind::HashedRekord002,
+            EntryKind::Dsse001,
+            EntryKind::Intoto001,
+            EntryKind::Intoto002,
+        ];
+        let unsupported = || FormatError::UnsupportedEntry { kind: kind.to_owned(), version: version.to_owned() };
+        ALL.into_iter().find(|known| known.name() == (kind, version)).ok_or_else(unsupported)
+    }
+
+    /// Its name and version, as bodies give them.
+    pub(crate) fn name(self) -> (&'static str, &'static str) {
+        match self {
+            Self::HashedRekord001 => ("hashedrekord", "0.0.1"),
+            Self::HashedRekord002 => ("hashedrekord", "0.0.2"),
+            Self::Dsse001 => ("dsse", "0.0.1"),
+            Self::Intoto001 => ("intoto", "0.0.1"),
+            Self::Intoto002 => ("intoto", "0.0.2"),
         }
     }
 

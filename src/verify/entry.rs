@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use sigstore_types::{DerPublicKey, DsseEnvelope};
 
 use super::VerifyError;
@@ -36,47 +36,42 @@ pub(super) fn bind(
     artifact: Artifact<'_>,
     signer: LoggedSigner<'_>,
 ) -> Result<(), VerifyError> {
-    let body: Body = serde_json::from_slice(&entry.body).map_err(|error| malformed(&error))?;
-    let expected = match entry.kind {
-        EntryKind::HashedRekord001 => ("hashedrekord", "0.0.1"),
-        EntryKind::HashedRekord002 => ("hashedrekord", "0.0.2"),
-        EntryKind::Dsse001 => ("dsse", "0.0.1"),
-        EntryKind::Intoto001 => ("intoto", "0.0.1"),
-        EntryKind::Intoto002 => ("intoto", "0.0.2"),
-    };
-    // The kind beside the body is nobody's word; the one inside is.
-    if (body.kind.as_str(), body.version.as_str()) != expected {
-        return Err(refused(format!(
-            "an entry is of kind {} {}, not {} {}",
-            body.kind, body.version, expected.0, expected.1
-        )));
-    }
-    let Body { spec, .. } = body;
     match (entry.kind, &candidate.content) {
         (EntryKind::HashedRekord001, content @ (Content::Artifact { .. } | Content::Payload { .. })) => {
-            let spec: HashedRekord001 = serde_json::from_value(spec).map_err(|error| malformed(&error))?;
+            let spec: HashedRekord001 = spec(entry)?;
             check_hash(&spec.data.hash, content, artifact)?;
             check_signature(&spec.signature.content, content)?;
             check_pem(&spec.signature.public_key.content, signer)
         }
-        (EntryKind::HashedRekord002, content) => hashed_rekord_2(spec, content, artifact, signer),
-        (EntryKind::Dsse001, Content::Envelope { envelope, .. }) => dsse(spec, envelope, signer),
+        (EntryKind::HashedRekord002, content) => hashed_rekord_2(spec(entry)?, content, artifact, signer),
+        (EntryKind::Dsse001, Content::Envelope { envelope, .. }) => dsse(&spec(entry)?, envelope, signer),
         (EntryKind::Intoto001, Content::Envelope { envelope, bytes }) => {
-            intoto_1(spec, envelope, bytes.as_deref(), signer)
+            intoto_1(&spec(entry)?, envelope, bytes.as_deref(), signer)
         }
-        (EntryKind::Intoto002, Content::Envelope { envelope, .. }) => intoto_2(spec, envelope, signer),
-        _ => {
-            Err(refused(format!("an entry of kind {} {} is not for a signature of this kind", expected.0, expected.1)))
+        (EntryKind::Intoto002, Content::Envelope { envelope, .. }) => intoto_2(&spec(entry)?, envelope, signer),
+        (kind, _) => {
+            let (kind, version) = kind.name();
+            Err(refused(format!("an entry of kind {kind} {version} is not for a signature of this kind")))
         }
     }
 }
 
+/// Reads an entry's body. The kind beside it is nobody's word; the one inside is.
+fn spec<T: DeserializeOwned>(entry: &LogEntry) -> Result<T, VerifyError> {
+    let body: Body<T> = serde_json::from_slice(&entry.body).map_err(|error| malformed(&error))?;
+    let (kind, version) = entry.kind.name();
+    if (body.kind.as_str(), body.version.as_str()) == (kind, version) {
+        return Ok(body.spec);
+    }
+    Err(refused(format!("an entry is of kind {} {}, not {kind} {version}", body.kind, body.version)))
+}
+
 #[derive(Deserialize)]
-struct Body {
+struct Body<T> {
     kind: String,
     #[serde(rename = "apiVersion")]
     version: String,
-    spec: Value,
+    spec: T,
 }
 
 #[derive(Deserialize)]
@@ -200,12 +195,12 @@ struct Intoto002Signature {
 }
 
 fn hashed_rekord_2(
-    spec: Value,
+    spec: HashedRekord002,
     content: &Content,
     artifact: Artifact<'_>,
     signer: LoggedSigner<'_>,
 ) -> Result<(), VerifyError> {
-    let HashedRekord002 { inner } = serde_json::from_value(spec).map_err(|error| malformed(&error))?;
+    let HashedRekord002 { inner } = spec;
     let hash = match inner.data.algorithm.as_str() {
         "SHA2_256" => Hash::Sha256,
         "SHA2_384" => Hash::Sha384,
@@ -230,8 +225,7 @@ fn hashed_rekord_2(
 
 /// The envelope's hash in the entry is over the JSON that was submitted, which nobody keeps; payload, signature and signer are all that
 /// it holds.
-fn dsse(spec: Value, envelope: &DsseEnvelope, signer: LoggedSigner<'_>) -> Result<(), VerifyError> {
-    let spec: Dsse001 = serde_json::from_value(spec).map_err(|error| malformed(&error))?;
+fn dsse(spec: &Dsse001, envelope: &DsseEnvelope, signer: LoggedSigner<'_>) -> Result<(), VerifyError> {
     check_payload(&spec.payload_hash, envelope)?;
     let [logged] = spec.signatures.as_slice() else { return Err(signatures(spec.signatures.len())) };
     if decode(&logged.signature)? != envelope.signature.sig.as_bytes() {
@@ -242,12 +236,11 @@ fn dsse(spec: Value, envelope: &DsseEnvelope, signer: LoggedSigner<'_>) -> Resul
 
 /// The entry holds the hash of the envelope as it was submitted, which is how it was stored too; the signature is inside.
 fn intoto_1(
-    spec: Value,
+    spec: &Intoto001,
     envelope: &DsseEnvelope,
     bytes: Option<&[u8]>,
     signer: LoggedSigner<'_>,
 ) -> Result<(), VerifyError> {
-    let spec: Intoto001 = serde_json::from_value(spec).map_err(|error| malformed(&error))?;
     let bytes = bytes
         .ok_or_else(|| refused("an entry of kind intoto 0.0.1 holds the hash of an envelope that stands alone"))?;
     if digest(&spec.content.hash)? != Hash::Sha256.of(bytes) {
@@ -259,8 +252,7 @@ fn intoto_1(
     check_pem(&spec.public_key, signer)
 }
 
-fn intoto_2(spec: Value, envelope: &DsseEnvelope, signer: LoggedSigner<'_>) -> Result<(), VerifyError> {
-    let spec: Intoto002 = serde_json::from_value(spec).map_err(|error| malformed(&error))?;
+fn intoto_2(spec: &Intoto002, envelope: &DsseEnvelope, signer: LoggedSigner<'_>) -> Result<(), VerifyError> {
     check_payload(&spec.content.payload_hash, envelope)?;
     if spec.content.envelope.payload_type != envelope.payload_type {
         return Err(refused("an entry is about an envelope of another payload type"));
