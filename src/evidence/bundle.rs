@@ -25,7 +25,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Candidate, FormatError> {
     let entries = material.tlog_entries.iter().map(|entry| entry_of(entry, version)).collect::<Result<_, _>>()?;
     let timestamps = &material.timestamp_verification_data.rfc3161_timestamps;
     let timestamps = timestamps.iter().map(|timestamp| timestamp.signed_timestamp.as_bytes().to_vec()).collect();
-    Ok(Candidate { content: content(bundle.content)?, signer, entries, timestamps })
+    Ok(Candidate { content: content(bundle.content)?, signer, entries, timestamps, unreadable: None })
 }
 
 fn signer(content: &VerificationMaterialContent, version: MediaType) -> Result<SignerMaterial, FormatError> {

@@ -24,6 +24,8 @@ pub(crate) struct Candidate {
     pub(crate) entries: Vec<LogEntry>,
     /// Timestamps, each an RFC 3161 response or token in DER.
     pub(crate) timestamps: Vec<Vec<u8>>,
+    /// Why an entry or timestamp that stands beside the signature cannot be read: a matter of those alone who look at them.
+    pub(crate) unreadable: Option<FormatError>,
 }
 
 /// What is signed, with the signature.

@@ -82,9 +82,25 @@ fn assemble(content: Content, annotations: &BTreeMap<String, String>) -> Result<
         }
         None => SignerMaterial::Key,
     };
-    let entries = annotations.get(BUNDLE).map(|text| log_entry(text)).transpose()?.into_iter().collect();
-    let timestamps = annotations.get(TIMESTAMP).map(|text| timestamp(text)).transpose()?.into_iter().collect();
-    Ok(Candidate { content, signer, entries, timestamps })
+    let mut unreadable = None;
+    let entries = beside(annotations.get(BUNDLE), log_entry, &mut unreadable);
+    let timestamps = beside(annotations.get(TIMESTAMP), timestamp, &mut unreadable);
+    Ok(Candidate { content, signer, entries, timestamps, unreadable })
+}
+
+/// What an annotation holds beside the signature; what cannot be read is noted.
+fn beside<T>(
+    text: Option<&String>,
+    read: fn(&str) -> Result<T, FormatError>,
+    unreadable: &mut Option<FormatError>,
+) -> Vec<T> {
+    match text.map(|text| read(text)).transpose() {
+        Ok(found) => found.into_iter().collect(),
+        Err(error) => {
+            *unreadable = Some(error);
+            Vec::new()
+        }
+    }
 }
 
 fn certificates(leaf: &str, chain: &str) -> Result<Vec<Vec<u8>>, FormatError> {
@@ -155,16 +171,21 @@ mod tests {
         let log = format!(
             r#"{{"SignedEntryTimestamp":"AA==","Payload":{{"body":"{body}","integratedTime":1,"logIndex":1,"logID":"00"}}}}"#
         );
-        let found = simple_signing(b"{}", &annotations(&[(SIGNATURE, "AA=="), (BUNDLE, &log)]));
-        assert!(matches!(found, Err(FormatError::UnsupportedEntry { kind, .. }) if kind == "rekord"));
+        let found = simple_signing(b"{}", &annotations(&[(SIGNATURE, "AA=="), (BUNDLE, &log)])).unwrap();
+        assert!(matches!(found.unreadable, Some(FormatError::UnsupportedEntry { kind, .. }) if kind == "rekord"));
     }
 
     #[test]
     fn a_timestamp_annotation_is_read_or_refused() {
-        let with = |text: &str| simple_signing(b"{}", &annotations(&[(SIGNATURE, "AA=="), (TIMESTAMP, text)]));
-        assert_eq!(with(r#"{"SignedRFC3161Timestamp":"AAE="}"#).unwrap().timestamps, [[0, 1]]);
+        let with = |text: &str| simple_signing(b"{}", &annotations(&[(SIGNATURE, "AA=="), (TIMESTAMP, text)])).unwrap();
+        let read = with(r#"{"SignedRFC3161Timestamp":"AAE="}"#);
+        assert!(read.timestamps == [[0, 1]] && read.unreadable.is_none());
         for bad in ["", "{}", r#"{"SignedRFC3161Timestamp":"?"}"#, r#"{"SignedRFC3161Timestamp":null}"#] {
-            assert!(matches!(with(bad), Err(FormatError::Malformed { .. })), "{bad}");
+            let found = with(bad);
+            assert!(
+                matches!(found.unreadable, Some(FormatError::Malformed { .. })) && found.timestamps.is_empty(),
+                "{bad}"
+            );
         }
     }
 

@@ -151,7 +151,7 @@ impl Discovered {
 }
 
 /// Evidence that does not follow its format. Always the fault of who made or stored it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum FormatError {
     /// No reader for the media type.
     #[error("media type {media_type:?} is no format of evidence")]

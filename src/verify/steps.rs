@@ -147,6 +147,9 @@ fn dated(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyEr
 
 /// (2) Verifies timestamps and log entries.
 fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyError> {
+    if let Some(error) = &candidate.unreadable {
+        return Err(error.clone().into());
+    }
     let mut proofs = Proofs::default();
     for token in &candidate.timestamps {
         match timestamp::verify(token, candidate.content.signature(), root.timestamp_authorities()) {

@@ -8,8 +8,8 @@ use super::virtual_sigstore::{
     Algorithm, Hash, Identity, Key, Kind, San, Scheme, Signing, Subject, Version, VirtualSigstore,
 };
 use super::{
-    MANIFEST, accepted, anchor, as_bundle, as_layer, image, judge, judge_under, material, noon, public_key, refused,
-    times,
+    MANIFEST, accepted, anchor, as_bundle, as_layer, discovered, image, judge, judge_under, material, noon, public_key,
+    refused, times,
 };
 
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
@@ -150,6 +150,18 @@ fn under_a_key_alone_proofs_are_not_looked_at() {
         assert!(evidence.times().is_empty() && evidence.logs().is_empty());
     }
     let dated = Anchor::Key { key, dating: Some(material(&sigstore.root())) };
+    // Nor are they of a kind that is not read, in a layer.
+    let parts_of_layer = sigstore.sign(Subject::simple_signing(MANIFEST)).without_certificate().timestamped().parts();
+    for annotation in ["dev.sigstore.cosign/bundle", "dev.sigstore.cosign/rfc3161timestamp"] {
+        let mut layer = parts_of_layer.layer();
+        layer.annotations.insert(annotation.to_owned(), "{}".to_owned());
+        let layer = discovered(&layer.media_type, layer.content, layer.annotations);
+        let key = public_key(parts_of_layer.material.key());
+        let by = |dating| Anchor::Key { key: key.clone(), dating };
+        accepted(annotation, verify(&layer, &image(MANIFEST), &by(None)));
+        let dating = Some(material(&sigstore.root()));
+        refused(annotation, verify(&layer, &image(MANIFEST), &by(dating)), "MalformedEvidence", "malformed");
+    }
     let evidence = accepted("dated", verify(&as_bundle(&parts, Version::V03), &image(MANIFEST), &dated));
     assert_eq!((evidence.times().len(), evidence.logs().len()), (2, 1));
     assert!(verify(&as_bundle(&broken, Version::V03), &image(MANIFEST), &dated).is_err());
