@@ -6,6 +6,8 @@
 
 mod cluster_signature_policy;
 mod schema;
+mod signature_revocation;
+mod signature_trust_root;
 
 pub use cluster_signature_policy::{
     Action, Attestation, Authority, AuthorityName, CertificateIdentity, Certificates, ClaimMatch,
@@ -13,6 +15,15 @@ pub use cluster_signature_policy::{
     LabelSelector, Match, Proofs, Requirement, RequirementItem, SigningWindow, StringMatch, Tags,
 };
 pub use schema::custom_resource_definitions;
+pub use signature_revocation::{
+    DistrustedService, RevokedArtifact, RevokedCertificate, RevokedIdentity, RevokedKey, RevokedLogEntry,
+    RevokedSubject, SignatureRevocation, SignatureRevocationSpec, SignatureRevocationStatus,
+};
+pub use signature_trust_root::{
+    ConfigMapKey, EmbeddedInstance, InlineAuthority, InlineLog, InlineRoot, LogStatus, OnStale, OperatorOverride,
+    ServiceWindow, SignatureTrustRoot, SignatureTrustRootSpec, SignatureTrustRootStatus, TufRoot, TufSource,
+    TufVersions,
+};
 
 /// API group of every kind of ours.
 pub const GROUP: &str = "policy.countersign.dev";

@@ -5,28 +5,34 @@
 //! would drop the fields of the newer version.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
-use super::ClusterSignaturePolicy;
+use super::{ClusterSignaturePolicy, SignatureRevocation, SignatureTrustRoot};
 
 /// All definitions, in the order of their names.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
-    let mut definition = ClusterSignaturePolicy::crd();
-    for version in &mut definition.spec.versions {
+    let mut definitions = vec![ClusterSignaturePolicy::crd(), SignatureRevocation::crd(), SignatureTrustRoot::crd()];
+    for version in definitions.iter_mut().flat_map(|definition| &mut definition.spec.versions) {
         let root = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
         if let Some(spec) = root.and_then(|root| root.properties.as_mut()).and_then(|p| p.get_mut("spec")) {
             preserve_unknown_fields(spec);
         }
     }
-    vec![definition]
+    definitions
 }
 
-/// Marks every object node that has named properties; a free map keeps its keys anyway.
+/// Marks every object node, also one that has no properties; a free map keeps its keys anyway.
 fn preserve_unknown_fields(schema: &mut JSONSchemaProps) {
-    if let Some(properties) = schema.properties.as_mut() {
+    if schema.additional_properties == Some(JSONSchemaPropsOrBool::Bool(false)) {
+        // What the API server does not know in a schema; the parser refuses unknown fields.
+        schema.additional_properties = None;
+    }
+    if is_object(schema) {
         schema.x_kubernetes_preserve_unknown_fields = Some(true);
+    }
+    if let Some(properties) = schema.properties.as_mut() {
         properties.values_mut().for_each(preserve_unknown_fields);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = schema.items.as_mut() {
@@ -34,15 +40,20 @@ fn preserve_unknown_fields(schema: &mut JSONSchemaProps) {
     }
 }
 
+/// Whether it has fields of its own, none included, as against a map with keys of the user's.
+fn is_object(schema: &JSONSchemaProps) -> bool {
+    schema.type_.as_deref() == Some("object") && schema.additional_properties.is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn objects_without_the_mark(schema: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
+        if is_object(schema) && schema.x_kubernetes_preserve_unknown_fields != Some(true) {
+            found.push(path.to_owned());
+        }
         if let Some(properties) = &schema.properties {
-            if schema.x_kubernetes_preserve_unknown_fields != Some(true) {
-                found.push(path.to_owned());
-            }
             for (name, property) in properties {
                 objects_without_the_mark(property, &format!("{path}.{name}"), found);
             }
