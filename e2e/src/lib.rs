@@ -4,6 +4,7 @@
 //! tools        the programs that e2e/tools/build.sh made, and the countersign binary, by environment
 //! process      child processes that end with us whatever happens; free ports; waiting
 //! http         plain HTTP to loopback
+//! files        a web server for a folder, as a content delivery network, and what it may get wrong
 //! certificate  throw-away CAs, serving and client certificates
 //! kubectl      kubectl as a child process: `accepts`, `rejects`
 //! cluster      etcd and kube-apiserver
@@ -28,6 +29,7 @@ pub mod certificate;
 pub mod cluster;
 pub mod cosign;
 pub mod countersign;
+pub mod files;
 mod http;
 pub mod kubectl;
 pub mod layout;

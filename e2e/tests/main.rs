@@ -18,6 +18,7 @@ mod certificates;
 mod failure;
 mod keyless;
 mod keys;
+mod online;
 mod policies;
 mod private_sigstore;
 mod proofs;
@@ -45,13 +46,14 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 10] = [
+const FEATURES: [(&str, &[Case]); 11] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
     ("private sigstore", private_sigstore::CASES),
     ("private proofs", proofs::CASES),
     ("private certificates", certificates::CASES),
+    ("private log online", online::CASES),
     ("workloads", workloads::CASES),
     ("updates", updates::CASES),
     ("policies", policies::CASES),
