@@ -1,8 +1,8 @@
 //! The cluster, the registries, cosign and countersign together; and for each case a namespace and policies that disturb no other.
 
-use std::cell::OnceCell;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -34,8 +34,8 @@ const PRIVATE: &str = "private";
 /// All that runs. One for all cases; ended in the order of the fields.
 #[derive(Debug)]
 pub struct Stack {
-    countersign: OnceCell<Result<Countersign, String>>,
-    private: OnceCell<Result<Private, String>>,
+    countersign: OnceLock<Result<Countersign, String>>,
+    private: OnceLock<Result<Private, String>>,
     tools: Tools,
     /// A registry with the referrers API.
     pub with_referrers: Registry,
@@ -87,8 +87,8 @@ impl Stack {
         let other_key = cosign.generate_key_pair(folder.path(), "other")?;
         let canary = with_referrers.push_minimal("canary", "canary")?;
         Ok(Self {
-            countersign: OnceCell::new(),
-            private: OnceCell::new(),
+            countersign: OnceLock::new(),
+            private: OnceLock::new(),
             tools,
             with_referrers,
             without_referrers,
