@@ -1,6 +1,7 @@
 //! A web server for the files of a folder, as a content delivery network has them; and one that changes them on the way, or is down.
 //!
-//! It only reads, one request a connection, on loopback. What it changes is what its test says: no mistake is built in.
+//! It only reads, one request a connection, on loopback, plain or over TLS. What it changes is what its test says: no mistake is built
+//! in.
 
 use std::fmt;
 use std::fs;
@@ -13,6 +14,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::certificate::Identity;
 
 /// A client that connects and says nothing is left alone after this.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
@@ -34,7 +41,9 @@ struct Shared {
     folder: PathBuf,
     prefix: String,
     edit: Box<Edit>,
+    tls: Option<Arc<ServerConfig>>,
     stopped: AtomicBool,
+    down: AtomicBool,
     asked: Mutex<Vec<String>>,
 }
 
@@ -52,16 +61,34 @@ impl FileServer {
 
     /// Serves a folder with changes.
     pub fn start_editing(folder: &Path, prefix: &str, edit: Box<Edit>) -> Result<Self> {
+        Self::listen(folder, prefix, edit, None)
+    }
+
+    /// Serves a folder with changes, over TLS.
+    pub fn start_tls(folder: &Path, edit: Box<Edit>, serving: &Identity) -> Result<Self> {
+        let certificates =
+            CertificateDer::pem_slice_iter(serving.certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(serving.key.as_bytes())?;
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)?;
+        Self::listen(folder, "", edit, Some(Arc::new(config)))
+    }
+
+    fn listen(folder: &Path, prefix: &str, edit: Box<Edit>, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("no port for files")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             prefix: format!("/{}", prefix.trim_matches('/')),
             edit,
+            tls,
             stopped: AtomicBool::new(false),
+            down: AtomicBool::new(false),
             asked: Mutex::default(),
         });
-        let url = format!("http://{address}");
+        let url = format!("{}://{address}", if shared.tls.is_some() { "https" } else { "http" });
         let server = Self { address, url, shared: Arc::clone(&shared) };
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -76,7 +103,7 @@ impl FileServer {
         Ok(server)
     }
 
-    /// Where it listens: `http://127.0.0.1:PORT`, without the prefix.
+    /// Where it listens: `http://127.0.0.1:PORT` or `https://127.0.0.1:PORT`, without the prefix.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -84,6 +111,11 @@ impl FileServer {
     /// The paths that were asked for so far, below the prefix.
     pub fn asked(&self) -> Vec<String> {
         self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Answers nobody, or answers again: connections are closed.
+    pub fn set_down(&self, down: bool) {
+        self.shared.down.store(down, Ordering::SeqCst);
     }
 
     /// Stops for good: connections are refused from now on.
@@ -105,7 +137,16 @@ impl Shared {
     fn serve(&self, stream: TcpStream) -> Result<()> {
         stream.set_read_timeout(Some(REQUEST_LIMIT))?;
         stream.set_write_timeout(Some(REQUEST_LIMIT))?;
-        self.answer(stream)
+        match &self.tls {
+            _ if self.down.load(Ordering::SeqCst) => Ok(()),
+            None => self.answer(stream),
+            Some(config) => {
+                let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(config))?, stream);
+                self.answer(&mut stream)?;
+                stream.conn.send_close_notify();
+                Ok(stream.flush()?)
+            }
+        }
     }
 
     fn answer(&self, mut stream: impl Read + Write) -> Result<()> {
@@ -141,6 +182,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificate::Authority;
     use crate::http::client;
 
     fn get(url: &str) -> Result<Vec<u8>> {
@@ -163,6 +205,45 @@ mod tests {
         assert_eq!(server.asked().first().map(String::as_str), Some("tile/0/000"));
         server.stop();
         assert!(get(&url("api/v2/tile/0/000")).is_err());
+    }
+
+    #[test]
+    fn is_down_and_up_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "content").unwrap();
+        let server = FileServer::start(folder.path(), "").unwrap();
+        let url = format!("{}/file", server.url());
+        server.set_down(true);
+        assert!(get(&url).is_err());
+        server.set_down(false);
+        assert_eq!(get(&url).unwrap(), b"content");
+    }
+
+    #[test]
+    fn speaks_tls_to_who_knows_its_authority() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "content").unwrap();
+        let (authority, other) = (Authority::new("files").unwrap(), Authority::new("files").unwrap());
+        let edit = |_: &str, content: Option<Vec<u8>>| content;
+        let server = FileServer::start_tls(folder.path(), Box::new(edit), &authority.serving().unwrap()).unwrap();
+        assert!(server.url().starts_with("https://127.0.0.1:"));
+        let get = |authority: &Authority| -> Result<String> {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(authority.certificate().as_bytes())?)?;
+            let config = rustls::ClientConfig::builder_with_provider(Arc::new(default_provider()))
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            let name = server.address.ip().into();
+            let connection = rustls::ClientConnection::new(Arc::new(config), name)?;
+            let mut stream = StreamOwned::new(connection, TcpStream::connect(server.address)?);
+            stream.write_all(b"GET /file HTTP/1.1\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        assert!(get(&authority).unwrap().ends_with("\r\n\r\ncontent"));
+        assert!(get(&other).is_err());
     }
 
     #[test]

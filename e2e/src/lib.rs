@@ -12,6 +12,7 @@
 //! layout       an OCI image layout folder, pushed to a registry as it is
 //! cosign       key pairs, signatures and attestations by cosign itself
 //! sigstore     private Sigstore instances, their issuer and their trusted roots
+//! tuf          TUF repositories made by python-tuf, and a mirror that can be told to misbehave
 //! python       signatures by sigstore-python, which shares no code with cosign
 //! countersign  `countersign serve` as its own process, and its webhook registration
 //! manifest     Pods, workloads and policies as JSON
@@ -40,3 +41,4 @@ pub mod registry;
 pub mod sigstore;
 pub mod stack;
 pub mod tools;
+pub mod tuf;
