@@ -203,7 +203,11 @@ impl PublicKey {
             // RFC 3279: the parameters are NULL. A second encoding would be a second fingerprint of one key.
             RSA_ENCRYPTION if algorithm.parameters.is_some_and(AnyRef::is_null) => KeyKind::Rsa,
             ED25519 if algorithm.parameters.is_none() => KeyKind::Ed25519,
-            RSA_ENCRYPTION | ED25519 => return Err(invalid("its algorithm has parameters that it must not have")),
+            RSA_ENCRYPTION if algorithm.parameters.is_none() => {
+                return Err(invalid("the parameters of its algorithm are missing: for RSA they must be NULL"));
+            }
+            RSA_ENCRYPTION => return Err(invalid("the parameters of its algorithm must be NULL for RSA")),
+            ED25519 => return Err(invalid("its algorithm has parameters, which Ed25519 must not have")),
             other => return Err(invalid(format!("keys with the algorithm {other} are not verified"))),
         };
         Self::new(kind, der, bits)

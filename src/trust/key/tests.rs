@@ -97,3 +97,12 @@ fn refuses_rsa_keys_under_which_signatures_mean_nothing() {
         assert!(refusal(&rsa(&[5, 0], exponent)).contains("exponent is 1 or even"), "{exponent:?}");
     }
 }
+
+#[test]
+fn says_what_is_wrong_with_the_parameters_of_an_algorithm() {
+    for (parameters, said) in [(&[][..], "missing"), (&[4, 1, 7], "must be NULL")] {
+        assert!(refusal(&rsa(parameters, &[1, 0, 1])).contains(said), "{parameters:?}");
+    }
+    let with_null = [&from_hexadecimal("302c300706032b65700500032100").unwrap()[..], &[0x11; 32]].concat();
+    assert!(refusal(&with_null).contains("which Ed25519 must not have"));
+}
