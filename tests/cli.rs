@@ -255,13 +255,6 @@ fn bad_reviews_and_objects_are_denied_with_a_reason() {
         review
     };
     let table = [
-        ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"})),
-        ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": null})),
-        ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "request": {}})),
-        ("Undecodable", with("/request/uid", json!(""))),
-        ("Undecodable", with("/request/namespace", json!(""))),
-        ("Undecodable", with("/request/namespace", json!(null))),
-        ("Undecodable", with("/request/kind", json!("Pod"))),
         ("ObjectKindMismatch", with("/request/kind/kind", json!("PodTemplate"))),
         ("UnknownKind", with("/request/kind/kind", json!("Widget"))),
         ("ObjectKindMismatch", with("/request/kind/version", json!("v2"))),
@@ -285,6 +278,72 @@ fn bad_reviews_and_objects_are_denied_with_a_reason() {
             let message = answer["response"]["status"]["message"].as_str().expect("a message");
             assert!(message.contains(code), "{code}: {message}");
         }
+    }
+}
+
+#[test]
+fn a_review_that_cannot_be_decoded_is_unreadable_input() {
+    let with = |pointer: &str, value: Value| {
+        let mut review = admission_review(&pod(IMAGE));
+        *review.pointer_mut(pointer).expect("a field") = value;
+        review
+    };
+    for undecodable in [
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}),
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": null}),
+        json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "request": {}}),
+        with("/request/uid", json!("")),
+        with("/request/namespace", json!("")),
+        with("/request/namespace", json!(null)),
+        with("/request/kind", json!("Pod")),
+    ] {
+        // Before it and after it, what could be denied: 2 wins over 1.
+        let denied = admission_review(&pod("ghcr.io/other/image:1"));
+        for text in [undecodable.to_string(), format!("{denied}{undecodable}"), format!("{undecodable}{denied}")] {
+            let found = review(&text, &["-o", "json", "--unmatched", "Allow"]);
+            assert_eq!((found.code, found.out.as_str()), (2, ""), "{text}: {}", found.err);
+            assert!(found.err.contains("standard input") && found.err.contains("Undecodable"), "{}", found.err);
+        }
+    }
+}
+
+/// A kind that is not known is passed over, so that a mistake in it would pass whatever the object holds.
+#[test]
+fn what_is_not_judged_is_said_and_what_was_meant_to_be_judged_is_refused() {
+    let with_kind = |version: &str, kind: &str| {
+        let mut object = pod("ghcr.io/other/image:1");
+        (object["apiVersion"], object["kind"]) = (json!(version), json!(kind));
+        format!("{object}\n{}", pod(IMAGE))
+    };
+    for (version, kind) in [
+        ("v1", "pod"),
+        ("v1", "POD"),
+        ("v1", "Pods"),
+        ("v1", "Pdo"),
+        ("v1", "PodTemplat"),
+        ("v1", "ReplicationControler"),
+        ("v1", "Deployment"),
+        ("policy/v1", "Job"),
+        ("app/v1", "Deployment"),
+        ("app/v1", "Widget"),
+        ("apps/v1", "deployment"),
+        ("apps.k8s.io/v1", "Deployment"),
+        ("admission.k8s.io/v1", "admissionReview"),
+    ] {
+        let found = review(&with_kind(version, kind), &[]);
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{version} {kind}: {}", found.err);
+        assert!(found.err.contains(kind), "{version} {kind}: {}", found.err);
+    }
+    for (version, kind, said) in [
+        ("v1", "ConfigMap", "its kind names no images: ConfigMap p"),
+        ("v1", "Node", "its kind names no images: Node p"),
+        ("rbac.authorization.k8s.io/v1", "Role", "its kind names no images: Role p"),
+        ("batch.volcano.sh/v1alpha1", "Job", "nobody here knows whether its kind names images: Job p"),
+        ("serving.knative.dev/v1", "Service", "nobody here knows whether its kind names images: Service p"),
+    ] {
+        let found = review(&with_kind(version, kind), &[]);
+        assert_eq!(found.code, 0, "{version} {kind}: {}", found.err);
+        assert!(found.err.contains(said), "{version} {kind}: {}", found.err);
     }
 }
 
