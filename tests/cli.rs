@@ -459,6 +459,66 @@ fn errors_name_the_file_that_is_wrong() {
     }
 }
 
+/// What stands beside a mistake may be a secret, and standard error ends in logs.
+#[test]
+fn errors_say_where_and_quote_no_lines() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("broken.yaml").display().to_string();
+    let serve = ["serve", "--tls-cert", "missing", "--tls-key", "missing", "--kubeconfig", &path];
+    let reviews = ["review", "--policies", POLICY, "--layout", LAYOUT, "-f", &path];
+    let policies = ["review", "--policies", &path, "--layout", LAYOUT, "-f", "-"];
+    for (what, text, place, kubeconfig_only) in [
+        ("a key twice", "a: 1\ntoken: hunter2\na: 2\n", "line 3, column 1", false),
+        ("no mapping", "users:\n- user:\n    token: hunter2\n   x: y\n", "line 4, column 4", false),
+        ("an open quote", "token: hunter2\nb: \"x\n", "line 2, column 4", false),
+        ("a wrong type", "users:\n- user: {token: hunter2}\n  name: [x]\n", "line 3, column 9", true),
+    ] {
+        std::fs::write(&path, text).expect("written");
+        for arguments in [&serve[..], &reviews, &policies] {
+            let found = countersign(arguments, &pod(IMAGE).to_string());
+            if kubeconfig_only && arguments != serve {
+                continue;
+            }
+            assert_eq!(found.code, 2, "{what}: {}", found.err);
+            assert!(found.err.contains(place) && found.err.contains("broken.yaml"), "{what}: {}", found.err);
+            assert!(!found.err.contains("hunter2") && found.err.lines().count() == 1, "{what}: {}", found.err);
+        }
+        let found = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["serve", "--tls-cert", "missing", "--tls-key", "missing"])
+            .env("KUBECONFIG", &path)
+            .output()
+            .expect("it ends");
+        let err = String::from_utf8(found.stderr).expect("text");
+        assert_eq!(found.status.code(), Some(2), "{what}: {err}");
+        assert!(err.contains(place) && !err.contains("hunter2"), "{what}: {err}");
+    }
+}
+
+/// File names and keys are written by others: they must not reach a terminal as they are.
+#[test]
+fn errors_write_out_what_a_terminal_would_obey() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = String::from_utf8(read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(POLICY))).expect("text");
+    let field = good.replace("  images:", "  \"x\\e[2J\\nallowed\\u202e\": []\n  images:");
+    let name = good.replace("ghcr.io/slsa-framework/", "ghcr.io/slsa\u{202e}-framework/");
+    for (file, text, said) in [
+        ("policy.yaml", field.as_str(), "x\\u{1b}[2J\\nallowed\\u{202e}"),
+        ("policy.yaml", &name, "\\u{202e}"),
+        ("policy\u{1b}[2J\nallowed.yaml", "x: 1\n", "policy\\u{1b}[2J\\nallowed.yaml"),
+    ] {
+        let path = folder.path().join(file).display().to_string();
+        std::fs::write(&path, text).expect("written");
+        let found =
+            countersign(&["review", "-f", "-", "--policies", &path, "--layout", LAYOUT], &pod(IMAGE).to_string());
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{file:?}: {}", found.err);
+        assert!(found.err.contains(said), "{file:?}: {}", found.err);
+        assert!(found.err.lines().count() == 1 && !found.err.contains(['\u{1b}', '\u{202e}']), "{:?}", found.err);
+        std::fs::remove_file(&path).expect("removed");
+    }
+    let found = review("{\"a\u{1b}[2J\": 1, \"apiVersion\": \"v1\", \"kind\": \"Config\\u001b[2J\"}\n", &[]);
+    assert!(!found.err.contains('\u{1b}') && found.code == 2, "{:?}", found.err);
+}
+
 /// Whoever stops reading, as `head` does, has read enough: no complaint, and the verdict stays in the exit code.
 #[test]
 fn a_closed_pipe_is_no_error() {

@@ -177,7 +177,11 @@ fn translate(glob: &str, wildcard: impl Fn(Wildcard) -> &'static str) -> String 
 }
 
 fn compile(expression: &str, text: &str) -> Result<Regex, MatcherError> {
-    let error = |error: regex::Error| MatcherError::Regex { pattern: text.to_owned(), reason: error.to_string() };
+    let error = |error: regex::Error| {
+        // The expression is quoted already; the last line says what is wrong with it.
+        let reason = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        MatcherError::Regex { pattern: text.to_owned(), reason }
+    };
     RegexBuilder::new(expression).size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT).build().map_err(error)
 }
 
@@ -241,6 +245,8 @@ mod tests {
         for (pattern, text, expected) in table {
             assert_eq!(regex(pattern).unwrap().matches(text), expected, "{pattern} {text:?}");
         }
+        let error = regex("a)|(b").unwrap_err().to_string();
+        assert_eq!(error, r#"regular expression "a)|(b" does not compile: unopened group"#);
         for bad in ["a)|(b", "(", "(?x)a #", "a{1000}{1000}{1000}", ""] {
             assert!(regex(bad).is_err(), "{bad}");
         }
