@@ -8,6 +8,7 @@
 //! certificate  throw-away CAs, serving and client certificates
 //! kubectl      kubectl as a child process: `accepts`, `rejects`
 //! cluster      etcd and kube-apiserver
+//! api          the API server without kubectl, for what is asked many times or must be timed
 //! registry     registries, and a client that pushes to them
 //! layout       an OCI image layout folder, pushed to a registry as it is
 //! cosign       key pairs, signatures and attestations by cosign itself
@@ -26,6 +27,7 @@
     reason = "the rules for the controller's modules do not bind its tests, which read files"
 )]
 
+pub mod api;
 pub mod certificate;
 pub mod cluster;
 pub mod cosign;

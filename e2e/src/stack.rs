@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::api::Answer;
 use crate::cluster::Cluster;
 use crate::cosign::{Cosign, KeyPair};
 use crate::countersign::{Countersign, INSTANCE_LABEL, Options, POLICIES, install_crds};
-use crate::kubectl::{Kubectl, denied, is_denial};
+use crate::kubectl::{Kubectl, denied};
 use crate::layout::Layout;
 use crate::manifest;
 use crate::process::{Outcome, eventually};
@@ -150,6 +151,11 @@ impl Stack {
         started.as_ref().map_err(|error| anyhow!("the private Sigstore instances did not start: {error}"))
     }
 
+    /// The programs.
+    pub fn tools(&self) -> &Tools {
+        &self.tools
+    }
+
     /// Keeps the folder with the logs, for somebody to look at.
     pub fn keep(mut self) -> PathBuf {
         self.folder.disable_cleanup(true);
@@ -230,6 +236,16 @@ impl<'s> Sandbox<'s> {
         self.stack
     }
 
+    /// The namespace's name, which cluster-wide objects of this case may have too.
+    pub fn name(&self) -> &str {
+        &self.namespace
+    }
+
+    /// What would become of a Pod, asked without kubectl.
+    pub fn try_pod(&self, pod: &Value) -> Result<Answer> {
+        self.stack.cluster.api().try_pod(&self.namespace, pod)
+    }
+
     /// A path in a registry that no other case uses.
     pub fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.namespace)
@@ -303,31 +319,25 @@ impl<'s> Sandbox<'s> {
         Ok(outcome)
     }
 
-    /// Waits until our webhook denies the object with a message that holds all `parts`.
-    pub fn eventually_denied(&self, object: &Value, parts: &[&str]) -> Result<()> {
-        self.eventually(object, |outcome| denied(outcome, parts))
+    /// Waits until our webhook would deny the Pod with a message that holds all `parts`.
+    pub fn eventually_denied(&self, pod: &Value, parts: &[&str]) -> Result<()> {
+        self.eventually(pod, |answer| answer.is_denied(parts)).with_context(|| format!("not denied with {parts:?}"))
     }
 
-    /// Waits until the object would be admitted.
-    pub fn eventually_admitted(&self, object: &Value) -> Result<()> {
-        self.eventually(object, |outcome| outcome.clone().success().map(drop))
+    /// Waits until the Pod would be admitted.
+    pub fn eventually_admitted(&self, pod: &Value) -> Result<()> {
+        self.eventually(pod, Answer::is_admitted).context("not admitted")
     }
 
-    fn eventually(&self, object: &Value, check: impl Fn(&Outcome) -> Result<()>) -> Result<()> {
+    fn eventually(&self, pod: &Value, wanted: impl Fn(&Answer) -> bool) -> Result<()> {
         let mut last = None;
-        let waited = eventually("the verdict does not change", EFFECT_LIMIT, || {
-            let outcome = self.run(&["create", "--dry-run=server"], Some(object))?;
-            last = check(&outcome).err();
+        let result = eventually("the verdict does not change", EFFECT_LIMIT, || {
+            let answer = self.try_pod(pod)?;
             // Anything but an admission or a denial of ours is no verdict, and waiting would hide it.
-            if last.is_some() && !outcome.status.success() && !is_denial(&outcome) {
-                return Err(outcome.unexpected());
-            }
-            Ok(last.is_none().then_some(()))
+            ensure!(!matches!(answer, Answer::Refused(_)), "{answer:?}");
+            Ok(wanted(last.insert(answer)).then_some(()))
         });
-        match (waited, last) {
-            (Err(error), Some(last)) => Err(last.context(error)),
-            (waited, _) => waited,
-        }
+        result.with_context(|| format!("{last:?}"))
     }
 
     fn kubectl(&self) -> &'s Kubectl {
