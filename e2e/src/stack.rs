@@ -19,7 +19,7 @@ use crate::manifest;
 use crate::process::{Outcome, eventually};
 use crate::python::SigstorePython;
 use crate::registry::{Access, PushedImage, Registry};
-use crate::sigstore::Sigstore;
+use crate::sigstore::{Fork, Sigstore};
 use crate::tools::{Tools, countersign_binary, repository_root};
 
 /// Until a policy that was written takes effect; a watch delivers it in milliseconds.
@@ -149,6 +149,11 @@ impl Stack {
         };
         let started = self.private.get_or_init(|| start().map_err(|error| format!("{error:#}")));
         started.as_ref().map_err(|error| anyhow!("the private Sigstore instances did not start: {error}"))
+    }
+
+    /// Starts a fork of the private instance's log.
+    pub fn fork_log(&self, sigstore: &Sigstore) -> Result<Fork> {
+        sigstore.private.fork(&self.tools, &self.cosign, &sigstore.issuer, &self.logs)
     }
 
     /// The programs.

@@ -10,7 +10,7 @@ use countersign_e2e::sigstore::{Account, LOG_DOWN, LYING, PRIVATE, STRANGER};
 use countersign_e2e::stack::Sandbox;
 use serde_json::{Value, json};
 
-use crate::private_sigstore::{ALICE, admitted_only_under, admitted_under, by, denied_under, push, push_signed};
+use crate::private_sigstore::{ALICE, admitted_only_under, admitted_under, by, denied_under, push, push_signed, sign};
 use crate::proofs::{proving, with};
 use crate::{Case, Run};
 
@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("an entry that the log confirms counts, from both registries", Run::Admission(confirmed)),
     ("a log that is down leaves it open", Run::Admission(down)),
     ("a log that answers anything else leaves it open", Run::Admission(lying)),
+    ("an entry of a fork, signed by the log's own key, is not confirmed", Run::Admission(forked)),
 ];
 
 fn online(authorities: &Value) -> Result<Value> {
@@ -89,4 +90,21 @@ fn lying(sandbox: &Sandbox<'_>) -> Result<()> {
     let policy = sandbox.policy(&[sandbox.pattern(registry)], &json!(authorities));
     let _policy = sandbox.apply_policy(&with(&policy, "/spec", "require", &json!({"allOf": all}))?, true)?;
     images.iter().try_for_each(|image| sandbox.accepts(&pod("offline", &image.reference())).map(drop))
+}
+
+/// Nothing but the log itself can tell.
+fn forked(sandbox: &Sandbox<'_>) -> Result<()> {
+    let (sigstore, sandbox) = sandbox.with_sigstore()?;
+    let identity = sigstore.issuer.identity(ALICE)?;
+    let registry = &sandbox.stack().with_referrers;
+    // Two entries, so that the log is longer than its fork, which has one.
+    push_signed(&sandbox, &sandbox.stack().without_referrers, sigstore.private.services(), &identity)?;
+    let honest = push_signed(&sandbox, registry, sigstore.private.services(), &identity)?;
+    let fork = sandbox.stack().fork_log(sigstore)?;
+    let image = push(&sandbox, registry, "forked")?;
+    sign(&sandbox, &fork.services, &identity, &image)?;
+    let usual = by(PRIVATE, &identity);
+    admitted_under(&sandbox, &[honest], &[online(&usual)?])?;
+    let parts: &[&str] = &["could not be judged", "[LogInclusionUnproved]"];
+    admitted_only_under(&sandbox, &[image], &usual, &[(online(&usual)?, parts)])
 }

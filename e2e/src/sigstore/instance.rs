@@ -105,19 +105,7 @@ impl Instance {
             flag(command, "--roots_pem_file", &path("fulcio-root.pem"));
             flag(command, "--storage_dir", &path(&format!("ct-log-{port}")));
         })?;
-        let (log, [log_port, ..]) =
-            service(tools, name, "rekor-server", logs, "/healthz", |command, [http, grpc, metrics]| {
-                command.args(["serve", "--http-address=127.0.0.1", "--grpc-address=127.0.0.1"]).args([
-                    format!("--http-port={http}"),
-                    format!("--grpc-port={grpc}"),
-                    format!("--http-metrics-port={metrics}"),
-                    format!("--hostname={LOG_ORIGIN}"),
-                    "--checkpoint-interval=200ms".to_owned(),
-                    "--batch-max-age=50ms".to_owned(),
-                ]);
-                flag(command, "--signer-filepath", &path("log.key"));
-                flag(command, "--storage-dir", &path(&format!("log-{http}")));
-            })?;
+        let (log, log_port) = start_log(tools, name, folder, logs)?;
         let (timestamps, [timestamp_port]) =
             service(tools, name, "timestamp-server", logs, "/ping", |command, [port]| {
                 command.arg(format!("--port={port}"));
@@ -189,10 +177,50 @@ impl Instance {
         &self.services
     }
 
+    /// Starts another log with the name and the key of this instance's: a fork, since it takes in other entries.
+    pub fn fork(&self, tools: &Tools, cosign: &Cosign, issuer: &Issuer, logs: &Path) -> Result<Fork> {
+        let (log, port) = start_log(tools, "fork", &self.folder, logs)?;
+        let tiles = FileServer::start(&self.folder.join(format!("log-{port}")), TILES)?;
+        let services =
+            Services { signing_config: self.folder.join("signing-config-fork.json"), ..self.services.clone() };
+        let address = format!("http://127.0.0.1:{port}");
+        let config = &services.signing_config;
+        write_signing_config_at(cosign, issuer, Some(self), &[&address], &[self], config)?;
+        Ok(Fork { _log: log, tiles, services })
+    }
+
     /// Where the log keeps its head and tiles.
     pub(super) fn log_folder(&self) -> &Path {
         &self.log_folder
     }
+}
+
+/// A log with the key of another, and other entries. Ended when dropped.
+#[derive(Debug)]
+pub struct Fork {
+    _log: Process,
+    /// Its head and tiles.
+    pub tiles: FileServer,
+    /// What signers need to know to have their signatures in it.
+    pub services: Services,
+}
+
+/// Starts a log with the key in `folder`, which also takes its tiles, as `log-PORT`.
+fn start_log(tools: &Tools, name: &str, folder: &Path, logs: &Path) -> Result<(Process, u16)> {
+    let (log, [port, ..]) =
+        service(tools, name, "rekor-server", logs, "/healthz", |command, [http, grpc, metrics]| {
+            command.args(["serve", "--http-address=127.0.0.1", "--grpc-address=127.0.0.1"]).args([
+                format!("--http-port={http}"),
+                format!("--grpc-port={grpc}"),
+                format!("--http-metrics-port={metrics}"),
+                format!("--hostname={LOG_ORIGIN}"),
+                "--checkpoint-interval=200ms".to_owned(),
+                "--batch-max-age=50ms".to_owned(),
+            ]);
+            flag(command, "--signer-filepath", &folder.join("log.key"));
+            flag(command, "--storage-dir", &folder.join(format!("log-{http}")));
+        })?;
+    Ok((log, port))
 }
 
 /// Writes a signing configuration: whose certificate authority, if any, and whose logs and timestamp authorities, all of which are used.
@@ -201,6 +229,19 @@ pub(super) fn write_signing_config(
     issuer: &Issuer,
     authority: Option<&Instance>,
     logs: &[&Instance],
+    timestamps: &[&Instance],
+    file: &Path,
+) -> Result<()> {
+    let logs: Vec<&str> = logs.iter().map(|log| log.addresses.log.as_str()).collect();
+    write_signing_config_at(cosign, issuer, authority, &logs, timestamps, file)
+}
+
+/// The same, with logs by their addresses.
+fn write_signing_config_at(
+    cosign: &Cosign,
+    issuer: &Issuer,
+    authority: Option<&Instance>,
+    logs: &[&str],
     timestamps: &[&Instance],
     file: &Path,
 ) -> Result<()> {
@@ -214,7 +255,7 @@ pub(super) fn write_signing_config(
         arguments.push(service("oidc-provider", &issuer.login_url(), 1, 0));
     }
     for (position, log) in logs.iter().enumerate() {
-        arguments.push(service("rekor", &log.addresses.log, 2, position));
+        arguments.push(service("rekor", log, 2, position));
     }
     if !logs.is_empty() {
         arguments.push("--rekor-config=ALL".to_owned());
