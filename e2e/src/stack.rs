@@ -134,7 +134,15 @@ impl Stack {
 
     /// Starts another instance that is asked about the namespaces of [`Sandbox::with_instance`].
     pub fn start_instance(&self, name: &str, unmatched: &'static str, arguments: &[&str]) -> Result<Countersign> {
-        let instance = self.start_unregistered(name, unmatched, arguments)?;
+        self.register(name, self.start_unregistered(name, unmatched, arguments, false)?)
+    }
+
+    /// The same with `--unmatched Allow` and nothing in reach that is not on this machine.
+    pub fn start_offline_instance(&self, name: &str) -> Result<Countersign> {
+        self.register(name, self.start_unregistered(name, "Allow", &[], true)?)
+    }
+
+    fn register(&self, name: &str, instance: Countersign) -> Result<Countersign> {
         instance.register(self.cluster.kubectl(), &json!({"matchLabels": {INSTANCE_LABEL: name}}))?;
         Ok(instance)
     }
@@ -178,19 +186,26 @@ impl Stack {
                 ("", &["namespaces"], &["get", "list", "watch"]),
             ],
         )?;
-        let main = self.start_unregistered(MAIN, "Allow", &[])?;
+        let main = self.start_unregistered(MAIN, "Allow", &[], false)?;
         let others = json!({"matchExpressions": [{"key": INSTANCE_LABEL, "operator": "DoesNotExist"}]});
         main.register(kubectl, &others)?;
         Ok(main)
     }
 
-    fn start_unregistered(&self, name: &str, unmatched: &'static str, arguments: &[&str]) -> Result<Countersign> {
+    fn start_unregistered(
+        &self,
+        name: &str,
+        unmatched: &'static str,
+        arguments: &[&str],
+        offline: bool,
+    ) -> Result<Countersign> {
         let all = [&self.with_referrers, &self.without_referrers, &self.basic, &self.token];
         let options = Options {
             name: name.to_owned(),
             unmatched,
             plain_http_registries: all.map(|registry| registry.host().to_owned()).into(),
             arguments: arguments.iter().map(Into::into).collect(),
+            offline,
         };
         let kubeconfig = self.cluster.kubeconfig_for(USER)?;
         Countersign::start(&countersign_binary()?, &options, &kubeconfig, self.folder.path(), &self.logs)
