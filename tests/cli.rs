@@ -568,3 +568,20 @@ fn a_log_filter_that_is_none_is_a_usage_error() {
         assert!(!found.err.contains("--log") && found.err.contains("missing"), "{good}: {}", found.err);
     }
 }
+
+/// A registry under which nothing would be found, such as a URL, would leave its owner to wonder why it is still not reached.
+#[test]
+fn registries_of_flags_are_hosts() {
+    for (flag, bad, good) in [
+        ("--plain-http-registry", "http://registry.example:5000", "registry.example:5000"),
+        ("--private-registry", "registry.example/acme", "registry.example"),
+        ("--registry-realm", "registry.example=https://auth.example/token", "registry.example=auth.example"),
+    ] {
+        // The key is missed after the flags were read.
+        for (value, said) in [(bad, flag), (good, "missing.pub")] {
+            let found = countersign(&["verify", IMAGE, "--key", "missing.pub", flag, value], "");
+            assert_eq!(found.code, 2, "{flag} {value}: {}", found.err);
+            assert!(found.err.contains(said), "{flag} {value}: {}", found.err);
+        }
+    }
+}
