@@ -69,7 +69,8 @@ impl From<UnmatchedFlag> for Unmatched {
 #[derive(Args, Clone, Debug, Default)]
 pub struct RegistryFlags {
     /// Credentials as podman and docker keep them (containers-auth.json, config.json).
-    #[arg(long, env = "REGISTRY_AUTH_FILE", value_name = "FILE")]
+    /// Absent: the file that `REGISTRY_AUTH_FILE` names.
+    #[arg(long, value_name = "FILE")]
     pub registry_auth_file: Option<PathBuf>,
     /// A registry that is spoken to over plain HTTP, and may have a private address. May be repeated.
     #[arg(long, value_name = "HOST[:PORT]", value_parser = host)]

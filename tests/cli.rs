@@ -585,3 +585,35 @@ fn registries_of_flags_are_hosts() {
         }
     }
 }
+
+/// With a layout no registry is asked: whoever says how to ask one means something else.
+#[test]
+fn flags_that_a_layout_leaves_unread_are_usage_errors() {
+    for (flag, value) in [
+        ("--registry-auth-file", "missing"),
+        ("--plain-http-registry", "registry.example"),
+        ("--private-registry", "registry.example"),
+        ("--registry-ca", "missing"),
+        ("--registry-realm", "registry.example=auth.example"),
+    ] {
+        for found in
+            [verify(&[&accepted()[..], &[flag, value]].concat()), review(&pod(IMAGE).to_string(), &[flag, value])]
+        {
+            assert_eq!((found.code, found.out.as_str()), (2, ""), "{flag}: {}", found.err);
+            assert!(found.err.contains(flag) && found.err.contains("--layout"), "{flag}: {}", found.err);
+        }
+    }
+    // The variable is there for all commands, and is no mistake of this one.
+    let with_variable = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("REGISTRY_AUTH_FILE", "/nonexistent/auth.json")
+            .output()
+            .expect("it ends");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    assert_eq!(with_variable(&[&["verify"], &accepted()[..]].concat()), (Some(0), String::new()));
+    let (code, err) = with_variable(&["verify", IMAGE, "--policy", POLICY]);
+    assert!(code == Some(2) && err.contains("/nonexistent/auth.json"), "read where registries are asked: {err}");
+}
