@@ -162,6 +162,10 @@ fn refuses_what_it_does_not_fully_understand() {
     let mut object = policy_object(&valid());
     object["metadata"] = json!(["p"]);
     assert!(Policy::parse(&object).is_err(), "a list for the metadata");
+    for (name, sound) in [(String::new(), false), ("a".repeat(254), false), ("a".repeat(253), true)] {
+        object["metadata"] = json!({"name": name});
+        assert_eq!(Policy::parse(&object).is_ok(), sound, "a name of {} characters", name.len());
+    }
 }
 
 /// The schema lets a field be null, and serde reads null as a field that is not there: `match: null`, left over from a template whose
