@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use sigstore_trust_root::SigstoreInstance;
 
 const IMAGE: &str =
     "ghcr.io/slsa-framework/example-package@sha256:e0a0a765d690a5104331cfbac88ebbbf01736c1f87aaa3cd455c516a5ea586a5";
@@ -616,4 +617,47 @@ fn flags_that_a_layout_leaves_unread_are_usage_errors() {
     assert_eq!(with_variable(&[&["verify"], &accepted()[..]].concat()), (Some(0), String::new()));
     let (code, err) = with_variable(&["verify", IMAGE, "--policy", POLICY]);
     assert!(code == Some(2) && err.contains("/nonexistent/auth.json"), "read where registries are asked: {err}");
+}
+
+/// What a root names and this version cannot use is left out, and its owner must hear of it before signatures fail.
+#[test]
+fn parts_of_trust_roots_that_cannot_be_used_are_said() {
+    const BROKEN: &str = "not used: tlogs[0] (https://log.example/";
+    let embedded = SigstoreInstance::PublicGood.embedded_trusted_root_json();
+    let mut root: Value = serde_json::from_str(embedded).expect("JSON");
+    let mut log = root["tlogs"][0].clone();
+    log["publicKey"]["rawBytes"] = json!("AAAA");
+    log["logId"]["keyId"] = json!("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    log["baseUrl"] = json!("https://log.example/\u{1b}[2J");
+    root["tlogs"].as_array_mut().expect("a list").insert(0, log);
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = |name: &str, text: &str| {
+        let path = folder.path().join(name).display().to_string();
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let (partial, whole) = (
+        format!("own={}", written("partial.json", &root.to_string())),
+        format!("own={}", written("whole.json", embedded)),
+    );
+    let object = pod(IMAGE).to_string();
+    for (flag, warned) in [(partial.as_str(), true), (whole.as_str(), false)] {
+        let found = [
+            verify(&[&accepted()[..], &["--trust-root", flag]].concat()),
+            review(&object, &["--trust-root", flag]),
+            countersign(
+                &[
+                    &["serve", "--tls-cert", "x", "--tls-key", "x", "--kubeconfig", "missing"],
+                    &["--trust-root", flag][..],
+                ]
+                .concat(),
+                "",
+            ),
+        ];
+        for (found, code) in found.iter().zip([0, 0, 2]) {
+            assert_eq!(found.code, code, "{flag}: {}{}", found.out, found.err);
+            assert_eq!(found.err.contains(BROKEN) && found.err.contains("trust root own"), warned, "{}", found.err);
+            assert!(!found.err.contains('\u{1b}'), "{:?}", found.err);
+        }
+    }
 }

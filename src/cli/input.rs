@@ -197,14 +197,17 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-/// The embedded roots, and those of the flags in their place or beside them.
-pub(super) fn trust_roots(flags: &[TrustRootFlag]) -> Result<TrustRoots, Error> {
+/// The embedded roots, and those of the flags in their place or beside them. `tell` hears what of the latter cannot be used.
+pub(super) fn trust_roots(flags: &[TrustRootFlag], tell: impl Fn(&str)) -> Result<TrustRoots, Error> {
     let mut roots = TrustRoots::embedded().map_err(|error| Error::Usage(error.to_string()))?;
     for TrustRootFlag { name, file } in flags {
         let material = match file {
             Some(file) => TrustMaterial::parse(name, &read(file)?).map_err(|error| unreadable(file, &error))?,
             None => TrustMaterial::embedded(name).map_err(|error| Error::Usage(error.to_string()))?,
         };
+        for part in material.unusable() {
+            tell(&format!("trust root {name}: not used: {part}"));
+        }
         roots.insert(material);
     }
     Ok(roots)
