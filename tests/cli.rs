@@ -140,6 +140,23 @@ fn the_real_image_is_allowed_and_each_change_of_the_question_denies() {
     }
 }
 
+/// What the README shows is what is printed, from the policy's line to the end.
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let readme = String::from_utf8(read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md"))).expect("text");
+    let sample = readme.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a sample");
+    let shown: Vec<&str> =
+        sample.split("\n\n").filter_map(|part| part.find("  policy ").map(|at| &part[at..])).collect();
+    let other = SUBJECT.replace("v1.10.0", "v2.0.0");
+    let denied: Vec<&str> =
+        accepted().into_iter().map(|argument| if argument == SUBJECT { other.as_str() } else { argument }).collect();
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    for (shown, arguments) in shown.into_iter().zip([accepted(), denied]) {
+        let found = verify(&arguments);
+        assert!(found.out.ends_with(&format!("\n{shown}\n")), "shown:\n{shown}\nprinted:\n{}", found.out);
+    }
+}
+
 #[test]
 fn questions_that_make_no_sense_are_usage_errors() {
     let identity = ["--certificate-identity", SUBJECT, "--certificate-oidc-issuer", ISSUER];
