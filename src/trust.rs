@@ -103,6 +103,8 @@ pub(crate) struct Log {
     /// The key id by which entries and checkpoints name it.
     pub(crate) id: Vec<u8>,
     pub(crate) key: PublicKey,
+    /// How it signs heads and promises. What it says of certificates names its scheme itself.
+    pub(crate) scheme: Scheme,
     pub(crate) window: Window,
     pub(crate) address: String,
     pub(crate) operator: Operator,
@@ -216,16 +218,20 @@ impl Material {
         let mut unusable = Vec::new();
         let mut log = |list: &str, position: usize, id: &[u8], key: &trusted_root::PublicKey, address: &str| {
             let window = window(key.valid_for.as_ref())?;
-            Ok(match PublicKey::from_trusted_root(key.raw_bytes.as_bytes()) {
-                Ok(key) => {
-                    let (id, address) = (id.to_vec(), address.to_owned());
-                    Some(Log { id, key, window, address, operator: operator(list, position) })
-                }
-                Err(error) => {
-                    unusable.push(format!("{list}[{position}] ({address}): {error}"));
-                    None
-                }
-            })
+            let read = PublicKey::from_trusted_root(key.raw_bytes.as_bytes());
+            Ok(
+                match read.and_then(|read| read.declared_scheme(key.key_details.as_str()).map(|scheme| (read, scheme)))
+                {
+                    Ok((key, scheme)) => {
+                        let (id, address) = (id.to_vec(), address.to_owned());
+                        Some(Log { id, key, scheme, window, address, operator: operator(list, position) })
+                    }
+                    Err(error) => {
+                        unusable.push(format!("{list}[{position}] ({address}): {error}"));
+                        None
+                    }
+                },
+            )
         };
         let mut logs = Vec::new();
         for (position, found) in root.tlogs.iter().enumerate() {
