@@ -23,7 +23,7 @@ use crate::policy::{
     through_children, undecided, unparsable,
 };
 use crate::registry::{
-    CandidateLayer, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
+    CandidateLayer, Held, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
     resolve,
 };
 use crate::rekor::{RekorClient, RekorOptions};
@@ -293,7 +293,8 @@ impl<S: ImageSource> Judge<S> {
         let anchors = anchors(policies, context.snapshot);
         let (mut left, mut running) = (discovery.candidates.into_iter(), FuturesOrdered::new());
         let wanted = policies.iter().any(|policy| policy.wants_online());
-        let (mut gathered, mut searchable) = (Gathered::default(), Vec::new());
+        // What is searched for stays until the logs have answered, and so does its part of the memory.
+        let (mut gathered, mut searchable, mut held) = (Gathered::default(), Vec::new(), Vec::new());
         loop {
             for candidate in left.by_ref().take(CANDIDATES_AT_ONCE.saturating_sub(running.len())) {
                 running.push_back(self.examine(candidate, image, &anchors, wanted, context));
@@ -303,7 +304,10 @@ impl<S: ImageSource> Judge<S> {
                 Ok(Examined::Verified(further, candidate)) => {
                     gathered.extend(further);
                     // One beyond the limit is enough to pass it.
-                    searchable.extend(candidate.filter(|_| searchable.len() <= SEARCH_LIMIT));
+                    if let Some((candidate, memory)) = candidate.filter(|_| searchable.len() <= SEARCH_LIMIT) {
+                        searchable.push(candidate);
+                        held.push(memory);
+                    }
                 }
                 Ok(Examined::Missing(problem)) => problems.push(problem),
                 Err(problem) => return Err(stopped(policies, &problem)),
@@ -311,6 +315,7 @@ impl<S: ImageSource> Judge<S> {
         }
         let (roots, revocations) = (context.snapshot.roots(), context.snapshot.revocations());
         let online = online::ask(&self.logs, &gathered, &searchable, image, policies, context).await;
+        drop((searchable, held));
         let (online, further) = online.map_or_else(Default::default, |online| (Some(online.gathered), online.problems));
         let all: Vec<Problem> = problems.iter().cloned().chain(further).collect();
         let verdict = |policy: &Arc<Policy>| match online.as_ref().filter(|_| policy.wants_online()) {
@@ -337,10 +342,11 @@ impl<S: ImageSource> Judge<S> {
             Err(found) if found.error.ends_the_search() => return Err(problem(&found.error)),
             Err(found) => return Ok(Examined::Missing(problem(&found.error))),
         };
-        let searchable = (wanted && is_searchable(&candidate)).then(|| candidate.clone());
+        let held = Arc::new(source.into_held());
+        let searchable = (wanted && is_searchable(&candidate)).then(|| (candidate.clone(), Arc::clone(&held)));
         let work = async {
             let _turn = context.verifying.acquire().await;
-            self.store.evidence().gather(std::slice::from_ref(&candidate), image, anchors, source.into_held()).await
+            self.store.evidence().gather(std::slice::from_ref(&candidate), image, anchors, held).await
         };
         let gathered = within(context.deadline, "verifying signatures of", image.reference(), work).await?;
         Ok(Examined::Verified(gathered, searchable))
@@ -404,8 +410,8 @@ fn anchors(policies: &[Arc<Policy>], snapshot: &Snapshot) -> Vec<Anchor> {
 
 /// What became of one candidate.
 enum Examined {
-    /// It was looked at under every root and key; with the candidate where a policy wants logs asked, and can be searched for.
-    Verified(Gathered, Option<Discovered>),
+    /// It was looked at under every root and key; with the candidate and its memory where a policy wants logs asked, and can be searched for.
+    Verified(Gathered, Option<(Discovered, Arc<Held>)>),
     /// It could not be had.
     Missing(Problem),
 }
