@@ -327,7 +327,7 @@ fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, 
     for refusal in gathered.refused().iter().filter(under) {
         near_misses.push(NearMiss {
             origin: Some(refusal.origin.clone()),
-            code: refusal.code,
+            code: authority.proofs.code_of_refusal(refusal.code),
             found: format!("{} by {}: {}", refusal.format, refusal.origin.path, refusal.reason),
             nearness: 0,
         });
