@@ -187,7 +187,8 @@ fn unmet(trace: &AuthorityTrace) -> String {
     for NearMiss { found, .. } in trace.near_misses.iter().take(FOUND_LIMIT) {
         let _ = write!(text, "\n    found:  {}", plain(found));
     }
-    if let Some(more) = trace.near_misses.len().checked_sub(FOUND_LIMIT).filter(|more| *more > 0) {
+    let more = trace.near_misses.len().saturating_sub(FOUND_LIMIT).saturating_add(trace.near_misses_left_out);
+    if more > 0 {
         let _ = write!(text, "\n            and {more} more");
     }
     text

@@ -115,8 +115,21 @@ pub struct AuthorityTrace {
     pub wanted: String,
     /// The evidence that satisfies it.
     pub satisfied_by: Vec<Evidence>,
-    /// What was found and does not.
+    /// What was found and does not, the nearest first; of the image itself, then of what is below it. At most [`NEAR_MISS_LIMIT`].
     pub near_misses: Vec<NearMiss>,
+    /// How many more there were.
+    pub near_misses_left_out: usize,
+}
+
+/// Near misses of an authority that are kept: whoever may push signatures could make answers and logs of any length.
+pub const NEAR_MISS_LIMIT: usize = 32;
+
+impl AuthorityTrace {
+    fn bound(&mut self) {
+        let left_out = self.near_misses.len().saturating_sub(NEAR_MISS_LIMIT);
+        self.near_misses.truncate(NEAR_MISS_LIMIT);
+        self.near_misses_left_out = self.near_misses_left_out.saturating_add(left_out);
+    }
 }
 
 /// A candidate that does not satisfy an authority.
@@ -294,6 +307,8 @@ pub fn through_children(own: Verdict, children: Vec<(Digest, Verdict)>) -> Verdi
                 trace.satisfied_by.extend(found.satisfied_by);
             } else if found.satisfied_by.is_empty() {
                 trace.near_misses.extend(lacking(&digest, found.near_misses));
+                trace.near_misses_left_out = trace.near_misses_left_out.saturating_add(found.near_misses_left_out);
+                trace.bound();
             }
         }
     }
@@ -333,7 +348,10 @@ fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, 
         });
     }
     near_misses.sort_by(|left, right| right.nearness.cmp(&left.nearness).then_with(|| left.origin.cmp(&right.origin)));
-    AuthorityTrace { authority: authority.name.clone(), wanted: wanted(authority), satisfied_by, near_misses }
+    let (authority, wanted) = (authority.name.clone(), wanted(authority));
+    let mut trace = AuthorityTrace { authority, wanted, satisfied_by, near_misses, near_misses_left_out: 0 };
+    trace.bound();
+    trace
 }
 
 /// Whether one piece of evidence satisfies an authority: who, what, when, and with which proofs, every one of them.

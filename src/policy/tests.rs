@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::image::Digest;
 use crate::revocation::Revocations;
 use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, TrustRoots};
 use crate::verify::fixtures::{
@@ -337,6 +338,29 @@ fn a_name_without_trust_root_and_an_open_problem_are_errors_and_never_passes() {
             other => panic!("{other:?}"),
         };
         assert_eq!(found, expected);
+    }
+}
+
+/// Whoever may push signatures must not make answers and logs as long as they like; what is nearest is kept.
+#[test]
+fn near_misses_are_bounded_and_the_others_counted() {
+    let (image, envelope, annotations) = slsa();
+    let wrong = with(valid(), "/authorities/0/keyless/identities/0/subject", json!({"exact": "https://example.com/x"}));
+    let broken = candidate(DSSE, b"{}".to_vec(), annotations.clone());
+    let near = candidate(DSSE, envelope, annotations);
+    let anchors = [Anchor::Root(root(PUBLIC_GOOD))];
+    for (count, left_out) in [(NEAR_MISS_LIMIT - 1, 0), (NEAR_MISS_LIMIT, 1), (100, 69)] {
+        let mut candidates = vec![broken.clone(); count];
+        candidates.push(near.clone());
+        let found = verdict(&wrong, &gather(&candidates, &image, &anchors), &[], now());
+        let trace = &found.authorities()[0];
+        assert_eq!((trace.near_misses.len(), trace.near_misses_left_out), (NEAR_MISS_LIMIT, left_out), "{count}");
+        assert_eq!(nearest(&found), "IdentityMismatch", "{count}");
+        let children = [0, 1].map(|number| (Digest::of(&[number]), found.clone()));
+        let whole = through_children(found.clone(), children.into());
+        let trace = &whole.authorities()[0];
+        assert_eq!(trace.near_misses.len(), NEAR_MISS_LIMIT, "{count}");
+        assert_eq!(trace.near_misses_left_out, 3 * (count + 1) - NEAR_MISS_LIMIT, "{count}");
     }
 }
 
