@@ -10,7 +10,7 @@
 //! image          references, digests, patterns                               uses: -
 //! workload       admitted object -> images with their field paths            uses: image
 //! evidence       untrusted bytes and their formats                           uses: image
-//! trust          trusted roots and keys                                      uses: image
+//! trust          trusted roots and keys                                      uses: api image
 //! verify         Discovered + TrustMaterial -> Evidence                      uses: image evidence trust
 //! revocation     what is struck out                                          uses: image verify
 //! policy         parse, select, evaluate -> Verdict                          uses: pure modules above
@@ -20,6 +20,7 @@
 //! registry       where images and signatures come from                       uses: pure half
 //! store          content, resolutions, listings and evidence, remembered      uses: pure half, registry
 //! rekor          asks transparency logs                                      uses: pure half, registry
+//! trust_store    what TUF repositories deliver, verified, kept and fresh     uses: pure half, registry
 //! judge          orders resolve, revoke, discover, verify, evaluate          uses: pure half, registry, store, rekor
 //! admission      AdmissionReview -> AdmissionReview                          uses: pure half, registry, judge
 //! cluster        watches, one published snapshot                             uses: pure half
@@ -49,6 +50,8 @@ pub mod registry;
 pub mod store;
 
 pub mod rekor;
+
+pub mod trust_store;
 
 pub mod judge;
 

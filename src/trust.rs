@@ -120,10 +120,23 @@ impl TrustMaterial {
     /// # Errors
     /// Bytes that are no trusted root, keys or certificates that do not parse, windows that end before they start.
     pub fn parse(name: &str, json: &str) -> Result<Self, TrustError> {
+        Self::parse_with_operators(name, json, &BTreeMap::new())
+    }
+
+    /// The same, with other operators of services than the root says, by the services' addresses.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_with_operators(
+        name: &str,
+        json: &str,
+        operators: &BTreeMap<String, String>,
+    ) -> Result<Self, TrustError> {
         let invalid = |reason: String| TrustError::InvalidRoot { name: name.to_owned(), reason };
         let root = TrustedRoot::from_json(json).map_err(|error| invalid(error.to_string()))?;
         // The library's type leaves the operators out.
-        let value: Value = serde_json::from_str(json).map_err(|error| invalid(error.to_string()))?;
+        let mut value: Value = serde_json::from_str(json).map_err(|error| invalid(error.to_string()))?;
+        override_operators(&mut value, operators);
         if root.certificate_authorities.is_empty() {
             return Err(invalid("it names no certificate authority".to_owned()));
         }
@@ -143,13 +156,15 @@ impl TrustMaterial {
     /// # Errors
     /// A name that is none of [`EMBEDDED`].
     pub fn embedded(name: &str) -> Result<Self, TrustError> {
-        let instance = match name {
-            PUBLIC_GOOD => SigstoreInstance::PublicGood,
-            STAGING => SigstoreInstance::Staging,
-            GITHUB => SigstoreInstance::GitHub,
-            _ => return Err(TrustError::NotEmbedded { name: name.to_owned() }),
-        };
-        Self::parse(name, instance.embedded_trusted_root_json())
+        Self::embedded_with_operators(name, &BTreeMap::new())
+    }
+
+    /// The embedded root of a name, with other operators of services than it says.
+    ///
+    /// # Errors
+    /// As [`embedded`](Self::embedded).
+    fn embedded_with_operators(name: &str, operators: &BTreeMap<String, String>) -> Result<Self, TrustError> {
+        Self::parse_with_operators(name, instance(name)?.embedded_trusted_root_json(), operators)
     }
 
     /// The name that policies use.
@@ -200,6 +215,28 @@ impl TrustMaterial {
     /// Whether the instance logs its certificates.
     pub fn has_certificate_transparency(&self) -> bool {
         !self.inner.certificate_logs.is_empty()
+    }
+}
+
+fn instance(name: &str) -> Result<SigstoreInstance, TrustError> {
+    match name {
+        PUBLIC_GOOD => Ok(SigstoreInstance::PublicGood),
+        STAGING => Ok(SigstoreInstance::Staging),
+        GITHUB => Ok(SigstoreInstance::GitHub),
+        _ => Err(TrustError::NotEmbedded { name: name.to_owned() }),
+    }
+}
+
+/// Puts operators in, where services have these addresses.
+fn override_operators(root: &mut Value, operators: &BTreeMap<String, String>) {
+    for (list, address) in [("tlogs", "baseUrl"), ("timestampAuthorities", "uri")] {
+        let services = root.get_mut(list).and_then(Value::as_array_mut);
+        for service in services.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let stated = service.get(address).and_then(Value::as_str).and_then(|address| operators.get(address));
+            if let Some(operator) = stated.cloned() {
+                service.insert("operator".to_owned(), Value::String(operator));
+            }
+        }
     }
 }
 
