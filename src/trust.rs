@@ -4,8 +4,11 @@
 //! borrow another root's log. Format: <https://github.com/sigstore/protobuf-specs/blob/main/protos/sigstore_trustroot.proto>.
 
 mod authority;
+mod inline;
 mod key;
 mod pki;
+mod roots;
+mod spec;
 mod timestamp_authority;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +24,8 @@ pub(crate) use authority::{Issuers, Window, validity};
 pub use key::{KeyFingerprint, PublicKey};
 pub(crate) use key::{Message, Scheme, SignatureError};
 pub use pki::CertificateRoots;
+pub use roots::{RootProblem, StaleWarning, TrustRoots};
+pub use spec::{MirrorAddress, PinnedRoot, RootSource, RootSpec, RootSpecError, TufSpec};
 pub(crate) use timestamp_authority::{TimestampAuthority, may_sign};
 
 /// The name of the public-good instance's root.
@@ -202,6 +207,12 @@ impl TrustMaterial {
         &self.inner.timestamp_authorities
     }
 
+    /// Addresses and key ids (hexadecimal) of the logs of entries.
+    pub fn described_logs(&self) -> Vec<(String, String)> {
+        let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.logs().iter().map(|log| (log.address.clone(), hex(&log.id))).collect()
+    }
+
     /// What the root names and this version cannot use: keys of unknown algorithms, certificates that may not issue. Each says why.
     pub fn unusable(&self) -> &[String] {
         &self.inner.unusable
@@ -315,36 +326,6 @@ impl Material {
             .map_err(|error| TrustError::InvalidRoot { name: name.to_owned(), reason: error.to_string() })?;
         let digest = Digest::of(&canonical);
         Ok(Self { name: name.to_owned(), digest, issuers, logs, certificate_logs, timestamp_authorities, unusable })
-    }
-}
-
-/// The trust roots of a request, by name. A name that is not there gives `Error`, never a pass.
-#[derive(Clone, Debug, Default)]
-pub struct TrustRoots {
-    by_name: BTreeMap<String, TrustMaterial>,
-}
-
-impl TrustRoots {
-    /// The embedded roots.
-    ///
-    /// # Errors
-    /// An embedded root that does not parse, which a test excludes.
-    pub fn embedded() -> Result<Self, TrustError> {
-        let mut roots = Self::default();
-        for name in EMBEDDED {
-            roots.insert(TrustMaterial::embedded(name)?);
-        }
-        Ok(roots)
-    }
-
-    /// Adds a root, in place of one with the same name.
-    pub fn insert(&mut self, material: TrustMaterial) {
-        self.by_name.insert(material.name().to_owned(), material);
-    }
-
-    /// The root of this name.
-    pub fn find(&self, name: &str) -> Option<&TrustMaterial> {
-        self.by_name.get(name)
     }
 }
 

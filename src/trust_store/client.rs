@@ -18,7 +18,7 @@ use super::mirror::{Asked, Mirror, Notes};
 use super::{MirrorError, RefreshError, bounds};
 
 /// Versions of accepted metadata.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Versions {
     /// Of the root.
     pub root: u64,

@@ -5,6 +5,7 @@
 //! is said in `trust`, what its staleness does to a verdict in `policy`. Specification: <https://theupdateframework.github.io/specification/>.
 
 mod archive;
+mod artifact;
 pub mod bounds;
 mod client;
 mod error;
@@ -14,6 +15,8 @@ mod kept;
 mod mirror;
 mod refresh;
 mod status;
+mod store;
+mod task;
 
 pub use archive::{Archive, Files, FolderArchive, MemoryArchive};
 pub use client::{RoleKey, RoleKeys, TufClient, VerifiedTarget, Versions};
@@ -22,3 +25,4 @@ pub use folder::FolderMirror;
 pub use http::{HttpMirror, HttpOptions};
 pub use mirror::Mirror;
 pub use status::{Failure, Refreshes, RootReading, RootStatus};
+pub use store::{Clock, TrustStore, TrustStoreOptions};
