@@ -20,8 +20,8 @@
 //! registry       where images and signatures come from                       uses: pure half
 //! store          content, resolutions, listings and evidence, remembered      uses: pure half, registry
 //! rekor          asks transparency logs                                      uses: pure half, registry
-//! trust_store    what TUF repositories deliver, verified, kept and fresh     uses: pure half, registry
 //! judge          orders resolve, revoke, discover, verify, evaluate          uses: pure half, registry, store, rekor
+//! trust_store    what TUF repositories deliver, verified, kept and fresh     uses: pure half, registry, judge
 //! admission      AdmissionReview -> AdmissionReview                          uses: pure half, registry, judge
 //! cluster        watches, one published snapshot                             uses: pure half
 //! telemetry      logs and metrics                                            uses: decision store
@@ -51,9 +51,9 @@ pub mod store;
 
 pub mod rekor;
 
-pub mod trust_store;
-
 pub mod judge;
+
+pub mod trust_store;
 
 pub mod admission;
 

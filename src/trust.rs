@@ -18,7 +18,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use sigstore_trust_root::{SigstoreInstance, TrustedRoot, trusted_root};
 
-use crate::image::Digest;
+use crate::image::{Digest, hexadecimal};
 
 pub(crate) use authority::{Issuers, Window, validity};
 pub use key::{KeyFingerprint, PublicKey};
@@ -209,8 +209,7 @@ impl TrustMaterial {
 
     /// Addresses and key ids (hexadecimal) of the logs of entries.
     pub fn described_logs(&self) -> Vec<(String, String)> {
-        let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.logs().iter().map(|log| (log.address.clone(), hex(&log.id))).collect()
+        self.logs().iter().map(|log| (log.address.clone(), hexadecimal(&log.id))).collect()
     }
 
     /// What the root names and this version cannot use: keys of unknown algorithms, certificates that may not issue. Each says why.
