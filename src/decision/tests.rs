@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::policy::{ErrorReason, FailReason, Policy, refused, undecided};
+use crate::trust::RootProblem;
 
 fn policy(action: &str) -> Policy {
     Policy::parse(&json!({
@@ -19,7 +20,7 @@ fn fail(action: &str) -> Verdict {
 }
 
 fn error(action: &str) -> Verdict {
-    undecided(&policy(action), ErrorReason::TrustRootUnknown { name: "own".into() })
+    undecided(&policy(action), ErrorReason::TrustRoot(RootProblem::Unknown { name: "own".into() }))
 }
 
 fn unknown_namespace(action: &str) -> Verdict {

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::OnStale;
 use crate::image::Digest;
 use crate::revocation::Revocations;
-use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, TrustRoots};
+use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, RootProblem, TrustRoots};
 use crate::verify::fixtures::{
     BUNDLE, DSSE, bytes, candidate, confirmed, gathered, image, legacy, root, slsa, tree, without,
 };
@@ -312,11 +313,44 @@ fn an_identity_is_one_pair_and_not_two_lists() {
 }
 
 #[test]
+fn evidence_under_a_root_that_is_too_old_counts_for_nothing_or_with_a_warning() {
+    let gathered = gathered_slsa(&[PUBLIC_GOOD], &[]);
+    let judged = |roots: &TrustRoots| evaluate(&parse(&valid()), &gathered, &[], roots, &Revocations::none(), now());
+    let before = now() - jiff::SignedDuration::from_nanos(1);
+    let mut roots = TrustRoots::default();
+    roots.insert_until(root(PUBLIC_GOOD), Some(now()), OnStale::Error);
+    assert!(judged(&roots).passes() && judged(&roots).stale().is_empty());
+    roots.insert_until(root(PUBLIC_GOOD), Some(before), OnStale::Error);
+    let stale = judged(&roots);
+    assert!(
+        matches!(stale.outcome(), Outcome::Error(ErrorReason::TrustRoot(RootProblem::Stale { since, .. })) if *since == before)
+    );
+    assert_eq!(
+        (stale.authorities()[0].satisfied_by.len(), stale.authorities()[0].near_misses[0].code),
+        (0, "TrustRootStale")
+    );
+    roots.insert_until(root(PUBLIC_GOOD), Some(before), OnStale::Warn);
+    let warned = judged(&roots);
+    assert!(warned.passes());
+    assert_eq!(
+        warned.stale().iter().map(|warning| (warning.name.as_str(), warning.since)).collect::<Vec<_>>(),
+        [(PUBLIC_GOOD, before)]
+    );
+    roots.insert_unavailable(PUBLIC_GOOD, "nothing was delivered yet");
+    assert!(matches!(
+        judged(&roots).outcome(),
+        Outcome::Error(ErrorReason::TrustRoot(RootProblem::Unavailable { .. }))
+    ));
+}
+
+#[test]
 fn a_name_without_trust_root_and_an_open_problem_are_errors_and_never_passes() {
     let gathered = gathered_slsa(&[PUBLIC_GOOD], &[]);
     let unknown = with(valid(), "/authorities/0/keyless/trustRoot", json!("own"));
     let found = verdict(&unknown, &gathered, &[], now());
-    assert!(matches!(found.outcome(), Outcome::Error(ErrorReason::TrustRootUnknown { name }) if name == "own"));
+    assert!(
+        matches!(found.outcome(), Outcome::Error(ErrorReason::TrustRoot(RootProblem::Unknown { name })) if name == "own")
+    );
 
     let open = Problem { code: "RegistryUnavailable", message: "503".into(), undecided: true };
     let broken = Problem { code: "DigestMismatch", message: "x".into(), undecided: false };
