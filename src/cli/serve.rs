@@ -16,6 +16,7 @@ use kube::{Client, Config};
 use super::{Error, Exit, input, now, surroundings};
 use crate::admission::NamespaceLookup;
 use crate::cluster::Cluster;
+use crate::decision::escaped;
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES};
@@ -129,7 +130,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         registry,
     } = arguments;
     telemetry::start_logging(log_format, &log);
-    let roots = input::trust_roots(&trust_root)?;
+    let roots = input::trust_roots(&trust_root, |unusable| tracing::warn!("{}", escaped(unusable)))?;
     let memory = MemoryBudget::new(u64::from(memory_budget) << 20, REQUEST_BYTES);
     let store = Store::new(StoreSettings {
         bytes: cache_bytes,

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Answer, Decision, Effect, Finding, ImageVerdicts, Refused, wording};
 use crate::policy::{Action, AuthorityTrace, Outcome, Shortfall, Verdict};
+use crate::trust::StaleWarning;
 
 /// The version of every JSON that countersign writes of its own.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -50,6 +51,8 @@ struct VerdictTrace {
     authorities: Vec<AuthorityTrace>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shortfalls: Vec<Shortfall>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stale_trust_roots: Vec<StaleWarning>,
 }
 
 impl Decision {
@@ -118,5 +121,6 @@ fn verdict_trace(verdict: &Verdict) -> VerdictTrace {
         message,
         authorities: verdict.authorities().to_vec(),
         shortfalls: verdict.shortfalls().to_vec(),
+        stale_trust_roots: verdict.stale().to_vec(),
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn ask(
         return None;
     }
     let mut online = Online { gathered: gathered.clone(), problems: Vec::new() };
-    let roots = context.snapshot.roots();
+    let roots = context.roots;
     let anchors: BTreeMap<AnchorId, Anchor> =
         wanting.iter().flat_map(|policy| policy.online_anchors(roots)).map(|anchor| (anchor.id(), anchor)).collect();
     let anchors: Vec<Anchor> = anchors.into_values().collect();

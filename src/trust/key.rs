@@ -5,6 +5,8 @@
 //! (<https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md>) and the older pairs that cosign wrote; no Ed25519ph,
 //! no curves beside the NIST ones.
 
+mod details;
+
 use std::fmt;
 use std::sync::Arc;
 

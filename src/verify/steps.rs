@@ -18,7 +18,8 @@ use super::entry::{self, LoggedSigner};
 use super::gather::excerpt;
 use super::online::Place;
 use super::{
-    Anchor, Claim, Evidence, LogProof, Signer, TimeSource, VerifiedTime, VerifyError, log, timestamp, transparency,
+    Anchor, Claim, Evidence, LogProof, Signer, TimeSource, UnknownService, VerifiedTime, VerifyError, log, timestamp,
+    transparency,
 };
 use crate::evidence::candidate::{Candidate, Content, SignerMaterial};
 use crate::evidence::{Discovered, FormatError};
@@ -71,12 +72,17 @@ pub(super) fn verify_parsed(
     artifact: Artifact<'_>,
     anchor: &Anchor,
 ) -> Result<Evidence, VerifyError> {
+    let unknown = |proofs: &Proofs, transparency: &Option<Result<(), String>>| {
+        let is_unpromised = matches!(transparency, Some(Err(reason)) if reason == transparency::UNKNOWN);
+        is_unpromised || proofs.passed_over.iter().any(VerifyError::names_unknown)
+    };
     let evidence = |claim, signer, proofs: Proofs, transparency: Option<Result<(), String>>| Evidence {
         origin: discovered.origin().clone(),
         image: artifact.sha256().clone(),
         claim,
         signer,
         under: anchor.id(),
+        names_unknown: unknown(&proofs, &transparency),
         times: proofs.times,
         logs: proofs.logs,
         passed_over: proofs.passed_over.iter().map(|error| excerpt(error.to_string())).collect(),
@@ -210,7 +216,8 @@ fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyEr
 }
 
 fn unknown() -> VerifyError {
-    VerifyError::Log { reason: "an entry is of a log that the trust root does not know".to_owned() }
+    let reason = "an entry is of a log that the trust root does not know".to_owned();
+    VerifyError::Unknown { kind: UnknownService::Log, reason }
 }
 
 fn certificates(candidate: &Candidate) -> Result<(&[u8], &[Vec<u8>]), VerifyError> {
