@@ -81,9 +81,7 @@ pub(super) fn verify(
     let found = path(&leaf, &between, issuers, *first, purpose)?;
     // One path for all times where it holds at all of them: its signatures are verified once.
     match holds(&found, issuers, times, purpose) {
-        Ok(()) => {
-            Ok(Issued { issuer: found.issuer_spki().to_vec(), by: ServiceNames::new(names(&found, issuers)) })
-        }
+        Ok(()) => Ok(Issued { issuer: found.issuer_spki().to_vec(), by: ServiceNames::new(names(&found, issuers)) }),
         Err(error) if times.len() == 1 => Err(error),
         // Another path may hold at the other times: each must have one.
         Err(_) => {

@@ -20,7 +20,7 @@ use crate::trust::Log;
 pub struct ServiceNames(Arc<[Digest]>);
 
 impl ServiceNames {
-    pub(super) fn new(names: impl IntoIterator<Item = Digest>) -> Self {
+    pub(crate) fn new(names: impl IntoIterator<Item = Digest>) -> Self {
         let mut names: Vec<Digest> = names.into_iter().collect();
         names.sort_unstable();
         names.dedup();

@@ -50,7 +50,9 @@ pub(super) fn verify(
             Err(error) => return Err(malformed(error)),
         };
         match verify_one(&timestamp, &entry, logs) {
-            Ok(log) => promised.push(CertificateLogProof { log: log.address.clone(), names: ServiceNames::of_log(log) }),
+            Ok(log) => {
+                promised.push(CertificateLogProof { log: log.address.clone(), names: ServiceNames::of_log(log) })
+            }
             Err(refused) => reason = refused,
         }
     }
@@ -75,11 +77,7 @@ fn precertificate(certificate: &Certificate, issuer_spki: &[u8]) -> Result<Vec<u
     Ok(entry)
 }
 
-fn verify_one<'a>(
-    timestamp: &SignedCertificateTimestamp,
-    entry: &[u8],
-    logs: &'a [Log],
-) -> Result<&'a Log, String> {
+fn verify_one<'a>(timestamp: &SignedCertificateTimestamp, entry: &[u8], logs: &'a [Log]) -> Result<&'a Log, String> {
     const VERSION_1: u8 = 0;
     const CERTIFICATE_TIMESTAMP: u8 = 0;
     let log = logs
