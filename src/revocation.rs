@@ -23,11 +23,11 @@ pub use entry::EntryError;
 pub use object::{InvalidEntry, Revocation, RevocationError};
 
 /// The revocations of one moment. Cloning shares them.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Revocations(Arc<Index>);
 
 /// The revocations that act, by what is looked up.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, Eq, PartialEq)]
 struct Index {
     all: Vec<Arc<Revocation>>,
     artifacts: BTreeMap<Digest, Arc<Revocation>>,
