@@ -28,6 +28,7 @@ use crate::registry::{
     resolve,
 };
 use crate::rekor::{RekorClient, RekorOptions};
+use crate::revocation::Revocations;
 use crate::store::{Store, VerificationEnded};
 use crate::trust::TrustRoots;
 use crate::verify::{Anchor, AnchorId, Gathered, SEARCH_LIMIT, is_searchable};
@@ -70,6 +71,7 @@ struct Context<'a> {
     snapshot: &'a Snapshot,
     /// The snapshot's, or newer ones where evidence of an image named a service that those do not know.
     roots: &'a TrustRoots,
+    revocations: &'a Revocations,
     scope: &'a Scope,
     runs: bool,
     now: Timestamp,
@@ -155,10 +157,23 @@ impl<S: ImageSource> Judge<S> {
         now: Timestamp,
         deadline: Instant,
     ) -> Vec<ImageVerdicts> {
+        self.judge_by(request, snapshot, snapshot.revocations(), now, deadline).await
+    }
+
+    /// The same by other revocations than the snapshot's: newer ones.
+    pub async fn judge_by(
+        &self,
+        request: &Request,
+        snapshot: &Snapshot,
+        revocations: &Revocations,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Vec<ImageVerdicts> {
         let budget = self.memory.request(deadline);
         let context = &Context {
             snapshot,
             roots: snapshot.roots(),
+            revocations,
             scope: &request.scope,
             runs: request.runs,
             now,
@@ -202,13 +217,14 @@ impl<S: ImageSource> Judge<S> {
             Ok(reference) => reference,
             Err(error) => return nameless(&error.to_string(), context),
         };
-        let revocations = context.snapshot.revocations();
+        let revocations = context.revocations;
         // A digest is judged before any network.
         if let Some(revoked) = reference.digest().and_then(|digest| revocations.artifact(digest)) {
             return Judged::refused(Refused::Revoked(revoked));
         }
         let possible = context.snapshot.select(reference.repository(), reference.digest(), context.scope);
-        if possible.is_empty() {
+        // What no policy governs may be struck out all the same: which image it is must be known then, and what it holds.
+        if possible.is_empty() && !revocations.names_artifacts() {
             return Judged::new(reference.digest().cloned(), Finding::Unmatched);
         }
         // The one resolution of this request: only its digest goes on.
@@ -217,6 +233,9 @@ impl<S: ImageSource> Judge<S> {
             Ok(resolved) => resolved,
             Err(problem) => {
                 self.source.forget(reference.repository());
+                if revocations.names_artifacts() {
+                    return Judged::new(reference.digest().cloned(), Finding::Refused(perhaps_revoked(problem)));
+                }
                 return unresolved(possible, context, &problem);
             }
         };
@@ -247,10 +266,9 @@ impl<S: ImageSource> Judge<S> {
         let work = children(&source, image);
         match within(context.deadline, "fetching the children of", image.reference(), work).await {
             Ok(found) => {
-                let revocations = context.snapshot.revocations();
-                found.iter().find_map(|child| revocations.artifact(child.image.digest())).map(Refused::Revoked)
+                found.iter().find_map(|child| context.revocations.artifact(child.image.digest())).map(Refused::Revoked)
             }
-            Err(problem) => Some(Refused::NotJudged(problem)),
+            Err(problem) => Some(perhaps_revoked(problem)),
         }
     }
 
@@ -347,7 +365,7 @@ impl<S: ImageSource> Judge<S> {
                 Err(problem) => return Err(stopped(policies, &problem)),
             }
         }
-        let (roots, revocations) = (context.roots, context.snapshot.revocations());
+        let (roots, revocations) = (context.roots, context.revocations);
         let online = online::ask(&self.logs, &gathered, &searchable, image, policies, context).await;
         drop((searchable, held));
         let (online, further) = online.map_or_else(Default::default, |online| (Some(online.gathered), online.problems));
@@ -464,9 +482,9 @@ fn without_evidence(selected: &Selected, context: &Context<'_>) -> Vec<Verdict> 
 /// An image whose reference is none: no policy in scope can be said not to govern it, nor a revocation not to strike it out.
 fn nameless(reason: &str, context: &Context<'_>) -> Judged {
     let reason = reason.to_owned();
-    if context.snapshot.revocations().names_artifacts() {
+    if context.revocations.names_artifacts() {
         let problem = Problem { code: "InvalidReference", message: reason, undecided: false };
-        return Judged::refused(Refused::NotJudged(problem));
+        return Judged::refused(perhaps_revoked(problem));
     }
     let selected = context.snapshot.select_any(context.scope);
     if selected.is_empty() {
@@ -476,6 +494,14 @@ fn nameless(reason: &str, context: &Context<'_>) -> Judged {
     let refuse = |policy: &Arc<Policy>| refused(policy, FailReason::InvalidReference { reason: reason.clone() });
     verdicts.extend(selected.policies.iter().map(refuse));
     Judged { digest: None, finding: Finding::Judged(verdicts), selected }
+}
+
+/// An image of which it cannot be told whether it is struck out. Denied whatever policies say, and where none does.
+fn perhaps_revoked(mut problem: Problem) -> Refused {
+    problem.message.push_str(
+        "; artifacts are revoked, so that an image is denied while it cannot be told that it is none of them",
+    );
+    Refused::NotJudged(problem)
 }
 
 /// An image whose manifest could not be had: every policy that may govern it says so.

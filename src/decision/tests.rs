@@ -58,7 +58,12 @@ fn exactly_what_must_deny_denies() {
     use Answer::{Allow, Deny, Undecided};
     use Unmatched::{Allow as Open, Deny as Closed, Warn};
     let judged = |verdicts: Vec<Verdict>| vec![image(Finding::Judged(verdicts))];
-    let revoked = Finding::Refused(Refused::Revoked(Revoked { by: "r".into(), reason: "stolen".into() }));
+    let revoked = Finding::Refused(Refused::Revoked(Revoked {
+        what: "the digest".into(),
+        by: "r".into(),
+        reason: "stolen".into(),
+        reference: None,
+    }));
     let table: Vec<(&str, Vec<ImageVerdicts>, Unmatched, Answer)> = vec![
         ("no image", vec![], Open, Deny),
         ("no verdict", judged(vec![]), Open, Deny),

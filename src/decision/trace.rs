@@ -86,7 +86,7 @@ impl Decision {
     fn image_trace(&self, image: &ImageVerdicts) -> ImageTrace {
         let (code, message, verdicts) = match &image.finding {
             Finding::Unmatched => (Some("Unmatched"), None, Vec::new()),
-            Finding::Refused(Refused::Revoked(revoked)) => (Some("Revoked"), Some(revoked.reason.clone()), Vec::new()),
+            Finding::Refused(Refused::Revoked(revoked)) => (Some("Revoked"), Some(revoked.to_string()), Vec::new()),
             Finding::Refused(Refused::NotJudged(problem)) => {
                 (Some(problem.code), Some(problem.message.clone()), Vec::new())
             }

@@ -161,9 +161,19 @@ fn satisfied(image: &ImageVerdicts, trace: &AuthorityTrace, evidence: &Evidence)
 
 fn refused_text(refused: &Refused) -> String {
     match refused {
-        Refused::Revoked(revoked) => format!("\n  revoked by {}: {} [Revoked]", revoked.by, revoked.reason),
+        Refused::Revoked(revoked) => {
+            format!("\n  {} [Revoked]\n  next:   {}", plain(&revoked.to_string()), lifted(&revoked.by))
+        }
         Refused::NotJudged(problem) => format!("\n  {} [{}]", plain(&problem.message), problem.code),
     }
+}
+
+/// What is left to do about an image that is struck out.
+fn lifted(by: &str) -> String {
+    format!(
+        "use another image, built and signed anew; if this one is sound, have SignatureRevocation {} corrected by whoever governs this cluster",
+        plain(by)
+    )
 }
 
 fn verdict_text(verdict: &Verdict) -> String {
@@ -261,6 +271,13 @@ fn next(verdict: &Verdict) -> String {
             }
             "TimestampMissing" => {
                 "sign again with a timestamp authority or a log that dates the signature, of the policy's trust root"
+                    .to_owned()
+            }
+            "Revoked" => {
+                "have a signer who is not revoked sign this digest, if it is sound; or have the SignatureRevocation corrected".to_owned()
+            }
+            "ServiceDistrusted" => {
+                "sign this digest anew with services that are trusted, if it is sound; what a distrusted one said counts only where another dates the signature before the distrust"
                     .to_owned()
             }
             "SignersNotDistinct" => "have somebody else sign it too: the same signer counts once".to_owned(),

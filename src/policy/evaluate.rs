@@ -3,6 +3,7 @@
 //! Pure and complete: a `Pass` exists only here, only where the requirement holds over evidence that satisfies each authority it
 //! counts. What could not be looked at never helps; it turns a `Fail` into an `Error`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -346,11 +347,11 @@ fn trace(
     let unusable = authority.signers.trust_root().and_then(|name| roots.usable(name, now).err());
     for evidence in gathered.verified() {
         match judge(authority, evidence, revocations, now) {
-            Ok(()) if let Some(problem) = &unusable => {
+            Ok(_) if let Some(problem) = &unusable => {
                 let (origin, code, found) = (Some(evidence.origin().clone()), problem.code(), problem.to_string());
                 near_misses.push(NearMiss { origin, code, found, nearness: CONFIRMED });
             }
-            Ok(()) => satisfied_by.push(evidence.clone()),
+            Ok(heard) => satisfied_by.push(heard.into_owned()),
             Err(Miss::Elsewhere) => {}
             Err(Miss::Near { code, found, nearness }) => {
                 near_misses.push(NearMiss { origin: Some(evidence.origin().clone()), code, found, nearness });
@@ -373,8 +374,41 @@ fn trace(
     trace
 }
 
+/// What of one piece of evidence satisfies an authority, if it does: all of it, or it without what distrusted services said.
+fn judge<'a>(
+    authority: &Authority,
+    evidence: &'a Evidence,
+    revocations: &Revocations,
+    now: Timestamp,
+) -> Result<Cow<'a, Evidence>, Miss> {
+    satisfies(authority, evidence, now)?;
+    // Afterwards, and only as a further demand: no revocation makes evidence better than it was.
+    let heard = match revocations.judge(evidence) {
+        Ok(heard) => heard,
+        Err(revoked) => {
+            return Err(Miss::near("Revoked", REVOKED, format!("{}, and {revoked}", describe(evidence))));
+        }
+    };
+    if let Cow::Owned(heard) = &heard
+        && let Err(miss) = satisfies(authority, heard, now)
+    {
+        let lacking = if let Miss::Near { found, .. } = &miss { found.as_str() } else { "" };
+        let why = revocations.distrusted(evidence).map_or_else(String::new, |revoked| format!(": {revoked}"));
+        return Err(Miss::near(
+            "ServiceDistrusted",
+            REVOKED,
+            format!("{lacking}, once distrusted services do not count{why}"),
+        ));
+    }
+    // Last, so that only what would satisfy the authority is asked about.
+    if let Err(lacking) = authority.proofs.check_online(&heard) {
+        return Err(Miss::near(lacking.code(), CONFIRMED, format!("{}, with {lacking}", describe(evidence))));
+    }
+    Ok(heard)
+}
+
 /// Whether one piece of evidence satisfies an authority: who, what, when, and with which proofs, every one of them.
-fn judge(authority: &Authority, evidence: &Evidence, revocations: &Revocations, now: Timestamp) -> Result<(), Miss> {
+fn satisfies(authority: &Authority, evidence: &Evidence, now: Timestamp) -> Result<(), Miss> {
     let who = authority.signers.admit(evidence);
     if let Err(miss) = &who
         && miss.nearness() < WHAT
@@ -397,13 +431,6 @@ fn judge(authority: &Authority, evidence: &Evidence, revocations: &Revocations, 
     }
     if let Err(lacking) = authority.proofs.check(evidence, now) {
         return Err(Miss::near(lacking.code(), PROOF, format!("{}, with {lacking}", describe(evidence))));
-    }
-    if let Some(revoked) = revocations.evidence(evidence) {
-        return Err(Miss::near("Revoked", REVOKED, format!("{} ({})", revoked.reason, revoked.by)));
-    }
-    // Last, so that only what would satisfy the authority is asked about.
-    if let Err(lacking) = authority.proofs.check_online(evidence) {
-        return Err(Miss::near(lacking.code(), CONFIRMED, format!("{}, with {lacking}", describe(evidence))));
     }
     Ok(())
 }
