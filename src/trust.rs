@@ -7,6 +7,7 @@ mod authority;
 mod key;
 mod pki;
 mod timestamp_authority;
+mod tuf_role;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,6 +23,7 @@ pub use key::{KeyFingerprint, PublicKey};
 pub(crate) use key::{Message, Scheme, SignatureError};
 pub use pki::CertificateRoots;
 pub(crate) use timestamp_authority::{TimestampAuthority, may_sign};
+pub use tuf_role::{FulcioIdentity, RoleIdentities, RoleName, RoleUnavailable, TufRoles};
 
 /// The name of the public-good instance's root.
 pub const PUBLIC_GOOD: &str = "public-good";
@@ -285,6 +287,7 @@ impl Material {
 #[derive(Clone, Debug, Default)]
 pub struct TrustRoots {
     by_name: BTreeMap<String, TrustMaterial>,
+    roles: TufRoles,
 }
 
 impl TrustRoots {
@@ -303,6 +306,18 @@ impl TrustRoots {
     /// Adds a root, in place of one with the same name.
     pub fn insert(&mut self, material: TrustMaterial) {
         self.by_name.insert(material.name().to_owned(), material);
+    }
+
+    /// With who may sign for delegated roles of the roots' repositories.
+    #[must_use]
+    pub fn with_roles(mut self, roles: TufRoles) -> Self {
+        self.roles = roles;
+        self
+    }
+
+    /// Who may sign for delegated roles.
+    pub fn roles(&self) -> &TufRoles {
+        &self.roles
     }
 
     /// The root of this name.

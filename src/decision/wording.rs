@@ -38,6 +38,7 @@ pub(super) fn code(verdict: &Verdict) -> &'static str {
         Outcome::Error(ErrorReason::PolicyInvalid { .. }) => "PolicyInvalid",
         Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => "NamespaceUnknown",
         Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => "TrustRootUnknown",
+        Outcome::Error(ErrorReason::TufRoleUnavailable { .. }) => "TufRoleUnavailable",
     }
 }
 
@@ -222,6 +223,9 @@ pub(super) fn headline(verdict: &Verdict) -> String {
         Outcome::Error(ErrorReason::TrustRootUnknown { name }) => {
             format!("could not be judged: there is no trust root named {name}")
         }
+        Outcome::Error(ErrorReason::TufRoleUnavailable { role, reason }) => {
+            format!("could not be judged: {role}: {reason}")
+        }
         Outcome::Error(ErrorReason::Unreachable(problem)) => format!("could not be judged: {problem}"),
     })
 }
@@ -276,6 +280,11 @@ fn next(verdict: &Verdict) -> String {
         }
         Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => {
             "correct the name in the policy, or start countersign with --trust-root NAME=FILE".to_owned()
+        }
+        Outcome::Error(ErrorReason::TufRoleUnavailable { .. }) => {
+            "see the status of the SignatureTrustRoot: its repository must delegate the role to Fulcio identities (TAP 18), \
+             in metadata that is verified and has not expired"
+                .to_owned()
         }
         Outcome::Error(ErrorReason::Unreachable(problem)) => reach(problem.code).to_owned(),
     }

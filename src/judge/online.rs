@@ -67,7 +67,8 @@ impl Online {
         context: &Context<'_>,
     ) {
         let revocations = context.snapshot.revocations();
-        let lacking = |policy: &&Policy| unconfirmed(policy, &self.gathered, revocations, context.now);
+        let roots = context.snapshot.roots();
+        let lacking = |policy: &&Policy| unconfirmed(policy, &self.gathered, roots, revocations, context.now);
         let positions: Vec<usize> = wanting.iter().flat_map(lacking).collect();
         let questions = match self.gathered.questions(&positions, anchors) {
             Ok(questions) => questions,

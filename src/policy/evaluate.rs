@@ -17,7 +17,7 @@ use super::{Action, InvalidPolicy, Policy, PolicyName, describe};
 use crate::evidence::Origin;
 use crate::image::Digest;
 use crate::revocation::Revocations;
-use crate::trust::TrustRoots;
+use crate::trust::{RoleName, RoleUnavailable, TrustRoots};
 use crate::verify::{Claim, Evidence, Gathered, Refusal};
 
 /// How far ahead of our clock a verified time may be.
@@ -82,6 +82,13 @@ pub enum ErrorReason {
     TrustRootUnknown {
         /// The root's name.
         name: String,
+    },
+    /// Who may sign for a delegated TUF role that the policy names is not known now.
+    TufRoleUnavailable {
+        /// The role, and the root whose repository delegates it.
+        role: RoleName,
+        /// Why not.
+        reason: RoleUnavailable,
     },
     /// The registry, or something else that was needed, could not be reached in time.
     Unreachable(Problem),
@@ -229,7 +236,7 @@ pub fn evaluate(
     now: Timestamp,
 ) -> Verdict {
     let authorities: Vec<AuthorityTrace> =
-        policy.authorities.iter().map(|authority| trace(authority, gathered, revocations, now)).collect();
+        policy.authorities.iter().map(|authority| trace(authority, gathered, roots, revocations, now)).collect();
     let principals = Principals::of(authorities.iter().flat_map(|trace| &trace.satisfied_by));
     let satisfied: Vec<_> = authorities.iter().map(|trace| principals.numbers(trace.satisfied_by.iter())).collect();
     let holds = policy.require.holds(&satisfied);
@@ -238,6 +245,8 @@ pub fn evaluate(
         Outcome::Pass
     } else if let Some(name) = policy.trust_roots().find(|name| roots.find(name).is_none()) {
         Outcome::Error(ErrorReason::TrustRootUnknown { name: name.to_owned() })
+    } else if let Some((role, reason)) = unknown_role(policy, roots, now) {
+        Outcome::Error(ErrorReason::TufRoleUnavailable { role, reason })
     } else if let Some(problem) = problems.iter().find(|problem| problem.undecided) {
         Outcome::Error(ErrorReason::Unreachable(problem.clone()))
     } else if let Some(problem) = unasked(&authorities) {
@@ -251,11 +260,22 @@ pub fn evaluate(
     Verdict { policy: policy.name.clone(), action: policy.action, outcome, authorities, shortfalls }
 }
 
+/// The first delegated role of a policy of which nobody can say now who signs for it.
+fn unknown_role(policy: &Policy, roots: &TrustRoots, now: Timestamp) -> Option<(RoleName, RoleUnavailable)> {
+    policy.tuf_roles().find_map(|role| Some((role.clone(), roots.roles().find(role, now).err()?)))
+}
+
 /// Which of the verified evidence lacks nothing but the word of its logs, by position: what has to be asked about.
-pub fn unconfirmed(policy: &Policy, gathered: &Gathered, revocations: &Revocations, now: Timestamp) -> Vec<usize> {
+pub fn unconfirmed(
+    policy: &Policy,
+    gathered: &Gathered,
+    roots: &TrustRoots,
+    revocations: &Revocations,
+    now: Timestamp,
+) -> Vec<usize> {
     let lacks_confirmation = |evidence: &Evidence| {
         policy.authorities.iter().any(|authority| {
-            matches!(judge(authority, evidence, revocations, now), Err(Miss::Near { code: UNCONFIRMED, .. }))
+            matches!(judge(authority, evidence, roots, revocations, now), Err(Miss::Near { code: UNCONFIRMED, .. }))
         })
     };
     let found = gathered.verified().iter().enumerate().filter(|(_, evidence)| lacks_confirmation(evidence));
@@ -311,11 +331,17 @@ fn lacking(digest: &Digest, mut near_misses: Vec<NearMiss>) -> Vec<NearMiss> {
     near_misses
 }
 
-fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, now: Timestamp) -> AuthorityTrace {
+fn trace(
+    authority: &Authority,
+    gathered: &Gathered,
+    roots: &TrustRoots,
+    revocations: &Revocations,
+    now: Timestamp,
+) -> AuthorityTrace {
     let mut satisfied_by = Vec::new();
     let mut near_misses = Vec::new();
     for evidence in gathered.verified() {
-        match judge(authority, evidence, revocations, now) {
+        match judge(authority, evidence, roots, revocations, now) {
             Ok(()) => satisfied_by.push(evidence.clone()),
             Err(Miss::Elsewhere) => {}
             Err(Miss::Near { code, found, nearness }) => {
@@ -337,8 +363,14 @@ fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, 
 }
 
 /// Whether one piece of evidence satisfies an authority: who, what, when, and with which proofs, every one of them.
-fn judge(authority: &Authority, evidence: &Evidence, revocations: &Revocations, now: Timestamp) -> Result<(), Miss> {
-    let who = authority.signers.admit(evidence);
+fn judge(
+    authority: &Authority,
+    evidence: &Evidence,
+    roots: &TrustRoots,
+    revocations: &Revocations,
+    now: Timestamp,
+) -> Result<(), Miss> {
+    let who = authority.signers.admit(evidence, roots.roles(), now);
     if let Err(miss) = &who
         && miss.nearness() < WHAT
     {

@@ -20,10 +20,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::image::ImagePattern;
-use crate::trust::TrustRoots;
+use crate::trust::{RoleName, TrustRoots};
 use crate::verify::{Anchor, Claim, Evidence};
 
 use authority::Authority;
+use identity::Identity;
 use requirement::Requirement;
 
 pub use crate::api::{Action, Tags};
@@ -90,6 +91,11 @@ impl Policy {
     /// The names of the trust roots that the policy needs.
     pub fn trust_roots(&self) -> impl Iterator<Item = &str> {
         self.authorities.iter().filter_map(|authority| authority.signers.trust_root())
+    }
+
+    /// The delegated TUF roles whose identities the policy asks for.
+    pub fn tuf_roles(&self) -> impl Iterator<Item = &RoleName> {
+        self.authorities.iter().flat_map(|authority| authority.signers.identities()).filter_map(Identity::tuf_role)
     }
 
     /// Whether an authority wants logs to be asked.
