@@ -29,10 +29,9 @@ pub struct ImageVerdicts {
 }
 
 impl ImageVerdicts {
-    /// Whether a policy that enforces governs it; those that warn or audit never count as a match.
+    /// Whether a policy that enforces governs it, and may count as a match; those that warn or audit never do.
     fn is_matched(&self) -> bool {
-        matches!(&self.finding, Finding::Judged(verdicts)
-            if verdicts.iter().any(|verdict| verdict.action() == Action::Enforce))
+        matches!(&self.finding, Finding::Judged(verdicts) if verdicts.iter().any(Verdict::is_match))
     }
 }
 

@@ -26,6 +26,18 @@ fn unknown_namespace(action: &str) -> Verdict {
     undecided(&policy(action), ErrorReason::NamespaceUnknown { namespace: "n".into() })
 }
 
+/// The verdict of a policy of a namespace, which is no match by itself.
+fn of_namespace(action: &str) -> Verdict {
+    let policy = Policy::parse(&json!({
+        "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignaturePolicy",
+        "metadata": {"name": "p", "namespace": "team-a"},
+        "spec": {"action": action, "images": ["**"], "authorities": [{"name": "a", "keyless": {"trustRoot": "public-good",
+            "identities": [{"issuer": {"exact": "i"}, "subject": {"exact": "s"}}]}}]},
+    }))
+    .unwrap();
+    refused(&policy, FailReason::ShortName)
+}
+
 /// A pass, the only way there is one: evidence that was verified.
 fn pass(action: &str) -> Verdict {
     use crate::verify::fixtures::{DSSE, candidate, root, slsa};
@@ -75,6 +87,15 @@ fn exactly_what_must_deny_denies() {
         ("warn is no match", judged(vec![pass("Warn")]), Closed, Deny),
         ("audit is no match", judged(vec![pass("Audit")]), Closed, Deny),
         ("warn beside a pass", judged(vec![pass("Enforce"), fail("Warn")]), Closed, Allow),
+        ("a policy of a namespace denies", judged(vec![pass("Enforce"), of_namespace("Enforce")]), Open, Deny),
+        ("a policy of a namespace that warns", judged(vec![pass("Enforce"), of_namespace("Warn")]), Closed, Allow),
+        ("a policy of a namespace is no match", judged(vec![of_namespace("Warn")]), Closed, Deny),
+        (
+            "one that warns is no match either if it is delegated",
+            judged(vec![of_namespace("Warn").delegated()]),
+            Closed,
+            Deny,
+        ),
         ("unknown namespace", judged(vec![unknown_namespace("Enforce")]), Open, Undecided),
         ("unknown namespace under audit", judged(vec![unknown_namespace("Audit")]), Open, Allow),
         ("revoked", vec![image(revoked)], Open, Deny),
@@ -144,4 +165,18 @@ fn an_undecodable_review_is_denied() {
     let value = serde_json::to_value(deny_undecodable("u", "why")).unwrap();
     assert_eq!(value["response"]["allowed"], false);
     assert_eq!(value["response"]["status"]["code"], 400);
+}
+
+#[test]
+fn messages_and_traces_tell_policies_of_namespaces_from_those_of_the_cluster() {
+    let decision =
+        Decision::new(vec![image(Finding::Judged(vec![of_namespace("Enforce"), fail("Enforce")]))], Unmatched::Deny);
+    let message = decision.respond("u", false).message().to_owned();
+    assert!(message.contains("policy team-a/p: ") && message.contains("policy Enforce: "), "{message}");
+    let trace = serde_json::to_value(decision.trace()).unwrap();
+    let verdicts = &trace["images"][0]["verdicts"];
+    assert_eq!(verdicts[0]["kind"], "SignaturePolicy");
+    assert_eq!((&verdicts[0]["namespace"], &verdicts[0]["policy"]), (&json!("team-a"), &json!("team-a/p")));
+    assert_eq!(verdicts[1]["kind"], "ClusterSignaturePolicy");
+    assert_eq!(verdicts[1].get("namespace"), None);
 }

@@ -45,6 +45,11 @@ struct VerdictTrace {
     action: Action,
     verdict: &'static str,
     code: &'static str,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     authorities: Vec<AuthorityTrace>,
@@ -112,6 +117,9 @@ fn verdict_trace(verdict: &Verdict) -> VerdictTrace {
     };
     VerdictTrace {
         policy: verdict.policy().to_string(),
+        kind: verdict.policy().kind(),
+        namespace: verdict.policy().namespace().map(ToString::to_string),
+        feed: verdict.policy().feed().map(str::to_owned),
         action: verdict.action(),
         verdict: name,
         code: wording::code(verdict),

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::{Decision, Effect, Finding, ImageVerdicts, Refused};
 use crate::policy::{
-    Action, AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Shortfall, Unmatched, Verdict,
+    Action, AuthorityTrace, ErrorReason, FailReason, FeedProblem, NearMiss, Outcome, Shortfall, Unmatched, Verdict,
 };
 use crate::verify::{Claim, Evidence, TimeSource};
 
@@ -39,6 +39,7 @@ pub(super) fn code(verdict: &Verdict) -> &'static str {
         Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => "NamespaceUnknown",
         Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => "TrustRootUnknown",
         Outcome::Error(ErrorReason::TufRoleUnavailable { .. }) => "TufRoleUnavailable",
+        Outcome::Error(ErrorReason::Rules(problem)) => problem.code(),
     }
 }
 
@@ -226,6 +227,7 @@ pub(super) fn headline(verdict: &Verdict) -> String {
         Outcome::Error(ErrorReason::TufRoleUnavailable { role, reason }) => {
             format!("could not be judged: {role}: {reason}")
         }
+        Outcome::Error(ErrorReason::Rules(problem)) => format!("could not be judged: {problem}"),
         Outcome::Error(ErrorReason::Unreachable(problem)) => format!("could not be judged: {problem}"),
     })
 }
@@ -285,6 +287,12 @@ fn next(verdict: &Verdict) -> String {
             "see the status of the SignatureTrustRoot: its repository must delegate the role to Fulcio identities (TAP 18), \
              in metadata that is verified and has not expired"
                 .to_owned()
+        }
+        Outcome::Error(ErrorReason::Rules(FeedProblem::ConfigInvalid { .. })) => {
+            "correct the CountersignConfig; until then no image is admitted".to_owned()
+        }
+        Outcome::Error(ErrorReason::Rules(_)) => {
+            "see the status of the CountersignConfig: the feed's repository must be reached, or the feed taken out".to_owned()
         }
         Outcome::Error(ErrorReason::Unreachable(problem)) => reach(problem.code).to_owned(),
     }

@@ -124,6 +124,11 @@ impl Signers {
         }
     }
 
+    /// Whether a Sigstore instance vouches for them.
+    pub(super) fn is_keyless(&self) -> bool {
+        matches!(self, Self::Keyless { .. })
+    }
+
     /// Who they are by a certificate; nobody where they are keys.
     pub(super) fn identities(&self) -> &[Identity] {
         match self {

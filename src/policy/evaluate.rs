@@ -13,7 +13,7 @@ use super::miss::{CONFIRMED, Miss, PROOF, REVOKED, WHAT, WHEN};
 use super::principal::Principals;
 use super::proofs::UNCONFIRMED;
 use super::requirement::Count;
-use super::{Action, InvalidPolicy, Policy, PolicyName, describe};
+use super::{Action, FeedProblem, InvalidPolicy, Policy, PolicyName, PolicySource, describe};
 use crate::evidence::Origin;
 use crate::image::Digest;
 use crate::revocation::Revocations;
@@ -31,6 +31,8 @@ pub struct Verdict {
     outcome: Outcome,
     authorities: Vec<AuthorityTrace>,
     shortfalls: Vec<Shortfall>,
+    /// Whether a policy of a namespace counts as a match for the image.
+    delegated: bool,
 }
 
 /// How a verdict came out.
@@ -90,6 +92,8 @@ pub enum ErrorReason {
         /// Why not.
         reason: RoleUnavailable,
     },
+    /// The cluster's own rules leave the image unjudged, such as a feed that is stale.
+    Rules(FeedProblem),
     /// The registry, or something else that was needed, could not be reached in time.
     Unreachable(Problem),
 }
@@ -197,13 +201,31 @@ impl Verdict {
         &self.shortfalls
     }
 
+    /// Whether the policy makes the image a matched one: it enforces, and is the cluster's, or a namespace's to which a delegation gives
+    /// this.
+    pub fn is_match(&self) -> bool {
+        let may_match = match self.policy.source() {
+            PolicySource::Cluster => true,
+            PolicySource::Namespace(_) => self.delegated,
+            PolicySource::Feed { .. } | PolicySource::Rules => false,
+        };
+        may_match && self.action == Action::Enforce
+    }
+
+    /// The same verdict on an image for which a delegation names the policies of its namespace.
+    #[must_use]
+    pub fn delegated(mut self) -> Self {
+        self.delegated = true;
+        self
+    }
+
     /// Whether it is a pass.
     pub fn passes(&self) -> bool {
         matches!(self.outcome, Outcome::Pass)
     }
 
     fn without_trace(policy: PolicyName, action: Action, outcome: Outcome) -> Self {
-        Self { policy, action, outcome, authorities: Vec::new(), shortfalls: Vec::new() }
+        Self { policy, action, outcome, authorities: Vec::new(), shortfalls: Vec::new(), delegated: false }
     }
 }
 
@@ -221,6 +243,12 @@ pub fn refused(policy: &Policy, reason: FailReason) -> Verdict {
 pub fn unparsable(policy: &InvalidPolicy) -> Verdict {
     let reason = ErrorReason::PolicyInvalid { reason: policy.error.to_string() };
     Verdict::without_trace(policy.name.clone(), Action::Enforce, Outcome::Error(reason))
+}
+
+/// What stands in the place of a verdict where the cluster's own rules leave an image unjudged.
+pub fn unruled(problem: FeedProblem) -> Verdict {
+    let name = PolicyName::rules(&problem.about());
+    Verdict::without_trace(name, Action::Enforce, Outcome::Error(ErrorReason::Rules(problem)))
 }
 
 /// Evaluates a policy over what was gathered for one image.
@@ -257,7 +285,7 @@ pub fn evaluate(
         Outcome::Fail(FailReason::RequirementNotMet)
     };
     let shortfalls = short.into_iter().map(Shortfall::new).collect();
-    Verdict { policy: policy.name.clone(), action: policy.action, outcome, authorities, shortfalls }
+    Verdict { policy: policy.name.clone(), action: policy.action, outcome, authorities, shortfalls, delegated: false }
 }
 
 /// The first delegated role of a policy of which nobody can say now who signs for it.
@@ -296,7 +324,7 @@ pub fn through_children(own: Verdict, children: Vec<(Digest, Verdict)>) -> Verdi
         return own;
     }
     let pass = children.iter().all(|(_, verdict)| verdict.passes());
-    let Verdict { policy, action, mut outcome, mut authorities, mut shortfalls } = own;
+    let Verdict { policy, action, mut outcome, mut authorities, mut shortfalls, delegated } = own;
     if pass {
         outcome = Outcome::Pass;
         shortfalls.clear();
@@ -317,7 +345,7 @@ pub fn through_children(own: Verdict, children: Vec<(Digest, Verdict)>) -> Verdi
             }
         }
     }
-    Verdict { policy, action, outcome, authorities, shortfalls }
+    Verdict { policy, action, outcome, authorities, shortfalls, delegated }
 }
 
 /// What a child of an index lacks, with its digest.

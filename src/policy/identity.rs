@@ -154,9 +154,8 @@ impl Who {
             }
             // Exactly, and both of one and the same key of the role.
             Self::Role(role) => {
-                let is_named = |identity: &&FulcioIdentity| {
-                    subjects.iter().any(|subject| subject.as_str() == identity.identity)
-                };
+                let is_named =
+                    |identity: &&FulcioIdentity| subjects.iter().any(|subject| subject.as_str() == identity.identity);
                 let mut named = of_role(role)?.iter().filter(is_named).peekable();
                 let any = named.peek().is_some();
                 (any, named.any(|identity| issuer == Some(identity.issuer.as_str())))

@@ -4,10 +4,13 @@
 //! pure function of verified evidence; it is done anew for every request.
 
 mod authority;
+mod config;
 mod evaluate;
+mod feed;
 mod identity;
 mod matcher;
 mod miss;
+mod name;
 mod parse;
 mod principal;
 mod proofs;
@@ -15,9 +18,6 @@ mod requirement;
 mod select;
 mod snapshot;
 mod window;
-
-use std::fmt;
-use std::sync::Arc;
 
 use crate::image::ImagePattern;
 use crate::trust::{RoleName, TrustRoots};
@@ -27,37 +27,19 @@ use authority::Authority;
 use identity::Identity;
 use requirement::Requirement;
 
-pub use crate::api::{Action, Tags};
+pub use crate::api::{Action, Tags, Unmatched};
+pub use config::{ClusterRules, FeedRule};
 pub use evaluate::{
     AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Problem, Shortfall, Verdict, evaluate, refused,
-    through_children, unconfirmed, undecided, unparsable,
+    through_children, unconfirmed, undecided, unparsable, unruled,
 };
+pub use feed::{Feed, FeedError, FeedProblem, FeedState, Feeds, RefusedObject};
 pub use matcher::{MatcherError, NameGlob, StringMatcher};
+pub use name::{PolicyName, PolicySource};
 pub use parse::PolicyError;
 pub use proofs::{Lacking, Proofs};
 pub use select::{Namespace, NamespaceLabels, Scope};
-pub use snapshot::{Selected, Snapshot, Unmatched};
-
-/// The name of a policy, as messages give it.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct PolicyName(Arc<str>);
-
-impl PolicyName {
-    fn new(name: &str) -> Self {
-        Self(name.into())
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for PolicyName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
+pub use snapshot::{Selected, Snapshot};
 
 /// A policy that parsed. Built only by [`Policy::parse`].
 #[derive(Debug)]
