@@ -13,7 +13,7 @@ use crate::revocation::Revoked;
 
 pub use respond::{ReviewAnswer, deny_undecodable};
 pub use trace::{SCHEMA_VERSION, Trace};
-pub use wording::plain;
+pub use wording::{escaped, plain};
 
 /// Everything that was found about one image of an object.
 #[derive(Clone, Debug)]

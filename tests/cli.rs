@@ -255,13 +255,6 @@ fn bad_reviews_and_objects_are_denied_with_a_reason() {
         review
     };
     let table = [
-        ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"})),
-        ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": null})),
-        ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "request": {}})),
-        ("Undecodable", with("/request/uid", json!(""))),
-        ("Undecodable", with("/request/namespace", json!(""))),
-        ("Undecodable", with("/request/namespace", json!(null))),
-        ("Undecodable", with("/request/kind", json!("Pod"))),
         ("ObjectKindMismatch", with("/request/kind/kind", json!("PodTemplate"))),
         ("UnknownKind", with("/request/kind/kind", json!("Widget"))),
         ("ObjectKindMismatch", with("/request/kind/version", json!("v2"))),
@@ -285,6 +278,72 @@ fn bad_reviews_and_objects_are_denied_with_a_reason() {
             let message = answer["response"]["status"]["message"].as_str().expect("a message");
             assert!(message.contains(code), "{code}: {message}");
         }
+    }
+}
+
+#[test]
+fn a_review_that_cannot_be_decoded_is_unreadable_input() {
+    let with = |pointer: &str, value: Value| {
+        let mut review = admission_review(&pod(IMAGE));
+        *review.pointer_mut(pointer).expect("a field") = value;
+        review
+    };
+    for undecodable in [
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}),
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": null}),
+        json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "request": {}}),
+        with("/request/uid", json!("")),
+        with("/request/namespace", json!("")),
+        with("/request/namespace", json!(null)),
+        with("/request/kind", json!("Pod")),
+    ] {
+        // Before it and after it, what could be denied: 2 wins over 1.
+        let denied = admission_review(&pod("ghcr.io/other/image:1"));
+        for text in [undecodable.to_string(), format!("{denied}{undecodable}"), format!("{undecodable}{denied}")] {
+            let found = review(&text, &["-o", "json", "--unmatched", "Allow"]);
+            assert_eq!((found.code, found.out.as_str()), (2, ""), "{text}: {}", found.err);
+            assert!(found.err.contains("standard input") && found.err.contains("Undecodable"), "{}", found.err);
+        }
+    }
+}
+
+/// A kind that is not known is passed over, so that a mistake in it would pass whatever the object holds.
+#[test]
+fn what_is_not_judged_is_said_and_what_was_meant_to_be_judged_is_refused() {
+    let with_kind = |version: &str, kind: &str| {
+        let mut object = pod("ghcr.io/other/image:1");
+        (object["apiVersion"], object["kind"]) = (json!(version), json!(kind));
+        format!("{object}\n{}", pod(IMAGE))
+    };
+    for (version, kind) in [
+        ("v1", "pod"),
+        ("v1", "POD"),
+        ("v1", "Pods"),
+        ("v1", "Pdo"),
+        ("v1", "PodTemplat"),
+        ("v1", "ReplicationControler"),
+        ("v1", "Deployment"),
+        ("policy/v1", "Job"),
+        ("app/v1", "Deployment"),
+        ("app/v1", "Widget"),
+        ("apps/v1", "deployment"),
+        ("apps.k8s.io/v1", "Deployment"),
+        ("admission.k8s.io/v1", "admissionReview"),
+    ] {
+        let found = review(&with_kind(version, kind), &[]);
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{version} {kind}: {}", found.err);
+        assert!(found.err.contains(kind), "{version} {kind}: {}", found.err);
+    }
+    for (version, kind, said) in [
+        ("v1", "ConfigMap", "its kind names no images: ConfigMap p"),
+        ("v1", "Node", "its kind names no images: Node p"),
+        ("rbac.authorization.k8s.io/v1", "Role", "its kind names no images: Role p"),
+        ("batch.volcano.sh/v1alpha1", "Job", "nobody here knows whether its kind names images: Job p"),
+        ("serving.knative.dev/v1", "Service", "nobody here knows whether its kind names images: Service p"),
+    ] {
+        let found = review(&with_kind(version, kind), &[]);
+        assert_eq!(found.code, 0, "{version} {kind}: {}", found.err);
+        assert!(found.err.contains(said), "{version} {kind}: {}", found.err);
     }
 }
 
@@ -398,6 +457,66 @@ fn errors_name_the_file_that_is_wrong() {
         assert_eq!((found.code, found.out.as_str()), (2, ""), "{arguments:?}: {}", found.err);
         assert!(found.err.contains("twice"), "{}", found.err);
     }
+}
+
+/// What stands beside a mistake may be a secret, and standard error ends in logs.
+#[test]
+fn errors_say_where_and_quote_no_lines() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("broken.yaml").display().to_string();
+    let serve = ["serve", "--tls-cert", "missing", "--tls-key", "missing", "--kubeconfig", &path];
+    let reviews = ["review", "--policies", POLICY, "--layout", LAYOUT, "-f", &path];
+    let policies = ["review", "--policies", &path, "--layout", LAYOUT, "-f", "-"];
+    for (what, text, place, kubeconfig_only) in [
+        ("a key twice", "a: 1\ntoken: hunter2\na: 2\n", "line 3, column 1", false),
+        ("no mapping", "users:\n- user:\n    token: hunter2\n   x: y\n", "line 4, column 4", false),
+        ("an open quote", "token: hunter2\nb: \"x\n", "line 2, column 4", false),
+        ("a wrong type", "users:\n- user: {token: hunter2}\n  name: [x]\n", "line 3, column 9", true),
+    ] {
+        std::fs::write(&path, text).expect("written");
+        for arguments in [&serve[..], &reviews, &policies] {
+            let found = countersign(arguments, &pod(IMAGE).to_string());
+            if kubeconfig_only && arguments != serve {
+                continue;
+            }
+            assert_eq!(found.code, 2, "{what}: {}", found.err);
+            assert!(found.err.contains(place) && found.err.contains("broken.yaml"), "{what}: {}", found.err);
+            assert!(!found.err.contains("hunter2") && found.err.lines().count() == 1, "{what}: {}", found.err);
+        }
+        let found = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["serve", "--tls-cert", "missing", "--tls-key", "missing"])
+            .env("KUBECONFIG", &path)
+            .output()
+            .expect("it ends");
+        let err = String::from_utf8(found.stderr).expect("text");
+        assert_eq!(found.status.code(), Some(2), "{what}: {err}");
+        assert!(err.contains(place) && !err.contains("hunter2"), "{what}: {err}");
+    }
+}
+
+/// File names and keys are written by others: they must not reach a terminal as they are.
+#[test]
+fn errors_write_out_what_a_terminal_would_obey() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = String::from_utf8(read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(POLICY))).expect("text");
+    let field = good.replace("  images:", "  \"x\\e[2J\\nallowed\\u202e\": []\n  images:");
+    let name = good.replace("ghcr.io/slsa-framework/", "ghcr.io/slsa\u{202e}-framework/");
+    for (file, text, said) in [
+        ("policy.yaml", field.as_str(), "x\\u{1b}[2J\\nallowed\\u{202e}"),
+        ("policy.yaml", &name, "\\u{202e}"),
+        ("policy\u{1b}[2J\nallowed.yaml", "x: 1\n", "policy\\u{1b}[2J\\nallowed.yaml"),
+    ] {
+        let path = folder.path().join(file).display().to_string();
+        std::fs::write(&path, text).expect("written");
+        let found =
+            countersign(&["review", "-f", "-", "--policies", &path, "--layout", LAYOUT], &pod(IMAGE).to_string());
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{file:?}: {}", found.err);
+        assert!(found.err.contains(said), "{file:?}: {}", found.err);
+        assert!(found.err.lines().count() == 1 && !found.err.contains(['\u{1b}', '\u{202e}']), "{:?}", found.err);
+        std::fs::remove_file(&path).expect("removed");
+    }
+    let found = review("{\"a\u{1b}[2J\": 1, \"apiVersion\": \"v1\", \"kind\": \"Config\\u001b[2J\"}\n", &[]);
+    assert!(!found.err.contains('\u{1b}') && found.code == 2, "{:?}", found.err);
 }
 
 /// Whoever stops reading, as `head` does, has read enough: no complaint, and the verdict stays in the exit code.

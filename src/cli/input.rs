@@ -91,7 +91,7 @@ pub(super) fn documents(path: &Path) -> Result<Vec<Value>, Error> {
             &"it merges mappings by `<<`, which other readers resolve differently; write them out",
         ));
     } else {
-        serde_saphyr::from_multiple(&text).map_err(|error| unreadable(path, &error))?
+        serde_saphyr::from_multiple(&text).map_err(|error| unreadable(path, &yaml_reason(&error)))?
     };
     let mut unfolded = Vec::new();
     for document in documents {
@@ -104,6 +104,12 @@ pub(super) fn documents(path: &Path) -> Result<Vec<Value>, Error> {
         return Err(unreadable(path, &"it holds no document"));
     }
     Ok(unfolded)
+}
+
+/// What is wrong with a YAML text, and where. The lines around it, which the reader would print too, may hold a secret.
+pub(super) fn yaml_reason(error: &serde_saphyr::Error) -> String {
+    // The reader's hint is for programmers.
+    error.without_snippet().to_string().replace(", set DuplicateKeyPolicy in Options if acceptable", "")
 }
 
 /// Takes a list apart, as kubectl does with whatever has `items`; an object that is no list and has them all the same is refused,

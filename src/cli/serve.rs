@@ -3,13 +3,14 @@
 //! Wires watches, registry, judge and server together, and ends with them.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::{Error, Exit, input, now, surroundings};
@@ -165,12 +166,27 @@ async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, Error> {
     const DOING: &str = "configuring the Kubernetes client";
     let config = match kubeconfig {
         Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(&path).map_err(|error| input::unreadable(&path, &error))?;
+            let unreadable = |error| input::unreadable(&path, &kubeconfig_reason(&error));
+            let kubeconfig = Kubeconfig::read_from(&path).map_err(unreadable)?;
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                 .await
                 .map_err(|error| surroundings(DOING, &error))?
         }
-        None => Config::infer().await.map_err(|error| surroundings(DOING, &error))?,
+        None => Config::infer().await.map_err(|error| {
+            let kubeconfig = error.source().and_then(|source| source.downcast_ref::<KubeconfigError>());
+            match kubeconfig {
+                Some(broken @ KubeconfigError::Parse(_)) => surroundings(DOING, &kubeconfig_reason(broken)),
+                _ => surroundings(DOING, &error),
+            }
+        })?,
     };
     Client::try_from(config).map_err(|error| surroundings(DOING, &error))
+}
+
+/// Why a kubeconfig cannot be used, without its lines: what stands beside the mistake may be a token.
+fn kubeconfig_reason(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::Parse(error) => format!("the kubeconfig does not parse: {}", input::yaml_reason(error)),
+        other => other.to_string(),
+    }
 }

@@ -352,16 +352,39 @@ pub(super) fn unmatched_warning(image: &ImageVerdicts) -> String {
 
 /// A text that somebody else wrote, fit for a terminal and a log: no control or direction-changing characters, and not endless.
 pub fn plain(text: &str) -> String {
-    let hidden = |character: char| {
-        character.is_control()
-            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    let mut plain: String =
-        text.chars().take(TEXT_LIMIT).map(|character| if hidden(character) { '\u{fffd}' } else { character }).collect();
+    let mut plain: String = text
+        .chars()
+        .take(TEXT_LIMIT)
+        .map(|character| if is_obeyed(character) { '\u{fffd}' } else { character })
+        .collect();
     if text.chars().nth(TEXT_LIMIT).is_some() {
         plain.push_str(" ...");
     }
     plain
+}
+
+/// One line for standard error, with paths and keys in it that somebody else chose: what a terminal would obey is written out, so that
+/// the file or key can still be found by its name. Not endless.
+pub fn escaped(text: &str) -> String {
+    const LIMIT: usize = 8 * TEXT_LIMIT;
+    let mut escaped = String::new();
+    for character in text.chars().take(LIMIT) {
+        if is_obeyed(character) {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    if text.chars().nth(LIMIT).is_some() {
+        escaped.push_str(" ...");
+    }
+    escaped
+}
+
+/// Whether a terminal would do something for a character instead of showing it.
+fn is_obeyed(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Cuts a text to what one warning holds.

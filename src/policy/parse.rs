@@ -1,6 +1,6 @@
 //! From a stored object to a [`Policy`], or to the reason why not.
 //!
-//! Strict: unknown fields, empty lists, names that nothing bears, authorities that nothing reaches are refused. The bounds of the
+//! Strict: unknown fields, null, empty lists, names that nothing bears, authorities that nothing reaches are refused. The bounds of the
 //! schema hold here too, because files and old objects do not pass the API server.
 
 use std::collections::BTreeSet;
@@ -261,6 +261,7 @@ impl InvalidPolicy {
 /// Reads an object of this kind and our version: its metadata and its spec.
 pub(super) fn read<S: DeserializeOwned + Serialize>(object: &Value, kind: &str) -> Result<(Metadata, S), PolicyError> {
     check_kind(object, kind)?;
+    check_no_null(object)?;
     let Object { metadata, spec, .. } = serde_path_to_error::deserialize(object)
         .map_err(|error| PolicyError::Shape { path: error.path().to_string(), reason: error.inner().to_string() })?;
     check_kinds_of_nodes(object, &spec)?;
@@ -276,6 +277,27 @@ fn check_kind(object: &Value, kind: &str) -> Result<(), PolicyError> {
         }
     }
     Ok(())
+}
+
+/// Refuses null in the spec, which serde reads as a field that is not there: a restriction whose value a template left empty would be
+/// none at all. The schema allows it, because the API server keeps what older clients wrote.
+fn check_no_null(object: &Value) -> Result<(), PolicyError> {
+    match object.get("spec").and_then(|spec| null(spec, "spec")) {
+        Some(path) => {
+            Err(PolicyError::Shape { path, reason: "null says nothing; give a value or leave it out".to_owned() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The path of the first null.
+fn null(node: &Value, path: &str) -> Option<String> {
+    match node {
+        Value::Null => Some(path.to_owned()),
+        Value::Array(items) => items.iter().enumerate().find_map(|(at, item)| null(item, &format!("{path}[{at}]"))),
+        Value::Object(fields) => fields.iter().find_map(|(key, field)| null(field, &format!("{path}.{key}"))),
+        _ => None,
+    }
 }
 
 /// Refuses a list where an object is needed, and an object where a word is: serde reads both, the API server's schema does not.

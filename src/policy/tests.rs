@@ -65,6 +65,9 @@ fn refuses_what_it_does_not_fully_understand() {
         ("an unknown field of an identity", with(valid(), &format!("{identity}/claim"), json!([]))),
         ("an unknown field of a matcher", with(valid(), &format!("{identity}/issuer/prefix"), json!("x"))),
         ("an unknown field of the match", with(valid(), "/match", json!({"namespace": ["a"]}))),
+        ("a namespace that cannot be", with(valid(), "/match", json!({"namespaces": ["Prod"]}))),
+        ("an excluded namespace that cannot be", with(valid(), "/match", json!({"excludeNamespaces": ["my_team"]}))),
+        ("an overlong namespace", with(valid(), "/match", json!({"namespaces": ["a".repeat(64)]}))),
         ("an unknown field of a selector", with(valid(), "/match", json!({"namespaceSelector": {"matchLabel": {}}}))),
         ("no images", with(valid(), "/images", json!([]))),
         ("images of another type", with(valid(), "/images", json!("ghcr.io/**"))),
@@ -174,6 +177,34 @@ fn refuses_what_it_does_not_fully_understand() {
     let mut object = policy_object(&valid());
     object["metadata"] = json!(["p"]);
     assert!(Policy::parse(&object).is_err(), "a list for the metadata");
+}
+
+/// The schema lets a field be null, and serde reads null as a field that is not there: `match: null`, left over from a template whose
+/// value was empty, would be a policy for all namespaces, and `attestation: null` one that a signature satisfies.
+#[test]
+fn null_is_no_way_to_leave_a_field_out() {
+    for (pointer, path) in [
+        ("/match", "spec.match"),
+        ("/action", "spec.action"),
+        ("/exclude", "spec.exclude"),
+        ("/exclude/0", "spec.exclude[0]"),
+        ("/require", "spec.require"),
+        ("/authorities/0/attestation", "spec.authorities[0].attestation"),
+        ("/authorities/0/keys", "spec.authorities[0].keys"),
+        ("/authorities/0/evidence", "spec.authorities[0].evidence"),
+        ("/authorities/0/keyless/identities/0/signed", "spec.authorities[0].keyless.identities[0].signed"),
+        ("/authorities/0/keyless/identities/0/subject/glob", "spec.authorities[0].keyless.identities[0].subject.glob"),
+    ] {
+        let spec = with(with(valid(), "/exclude", json!(["ghcr.io/a/b"])), pointer, json!(null));
+        let error = Policy::parse(&policy_object(&spec)).unwrap_err().to_string();
+        assert!(error.contains(&format!("at {path}: null")), "{pointer}: {error}");
+    }
+    parse(&with(valid(), "/exclude", json!(["ghcr.io/a/b"])));
+    // What others write beside the spec is theirs.
+    let mut object = policy_object(&valid());
+    object["metadata"]["creationTimestamp"] = json!(null);
+    object["status"] = json!(null);
+    assert!(Policy::parse(&object).is_ok());
 }
 
 #[test]
