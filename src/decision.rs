@@ -7,6 +7,8 @@ mod respond;
 mod trace;
 mod wording;
 
+use std::sync::Arc;
+
 use crate::image::Digest;
 use crate::policy::{Action, Outcome, Problem, Unmatched, Verdict};
 use crate::revocation::Revoked;
@@ -26,6 +28,8 @@ pub struct ImageVerdicts {
     pub digest: Option<Digest>,
     /// What was found.
     pub finding: Finding,
+    /// Why it is allowed where nothing matches it, if it is exempt.
+    pub exempt: Option<Arc<str>>,
 }
 
 impl ImageVerdicts {
@@ -119,8 +123,13 @@ impl Decision {
         }
     }
 
+    /// What happens to this image where nothing matches it.
+    fn unmatched_rule(&self, image: &ImageVerdicts) -> Unmatched {
+        if image.exempt.is_some() { Unmatched::Allow } else { self.unmatched }
+    }
+
     fn effect(&self, image: &ImageVerdicts) -> Effect {
-        let unmatched = if self.unmatched == Unmatched::Deny { Effect::Deny } else { Effect::Allow };
+        let unmatched = if self.unmatched_rule(image) == Unmatched::Deny { Effect::Deny } else { Effect::Allow };
         match &image.finding {
             Finding::Unmatched => unmatched,
             Finding::Refused(Refused::NotJudged(problem)) => problem_effect(problem),

@@ -189,7 +189,13 @@ impl<S: ImageSource> Judge<S> {
             {
                 *verdicts = std::mem::take(verdicts).into_iter().map(Verdict::delegated).collect();
             }
-            ImageVerdicts { field: image.field().to_owned(), text: image.text().to_owned(), digest, finding }
+            let named = image.reference().ok();
+            let exemption = named.and_then(|reference| {
+                let digest = digest.as_ref().or_else(|| reference.digest());
+                snapshot.rules().exemption(reference.repository(), digest, &request.scope)
+            });
+            let (field, text, exempt) = (image.field().to_owned(), image.text().to_owned(), exemption.map(Arc::clone));
+            ImageVerdicts { field, text, digest, finding, exempt }
         };
         request.images.iter().map(verdicts).collect()
     }

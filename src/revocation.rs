@@ -42,15 +42,3 @@ impl Revocations {
         None
     }
 }
-
-// STUB
-#[derive(Debug)]
-pub struct Revocation;
-impl Revocation {
-    pub fn parse(_: &serde_json::Value) -> Result<Self, String> {
-        Ok(Self)
-    }
-    pub fn invalid(&self) -> &[String] {
-        &[]
-    }
-}

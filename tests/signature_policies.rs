@@ -46,9 +46,13 @@ fn of(namespace: &str, signer: &Signer, further: &Value) -> Value {
 }
 
 fn delegating(labels: &Value, images: &Value) -> ClusterRules {
+    config(&json!({"delegations": [{"namespaceSelector": {"matchLabels": labels}, "images": images}]}))
+}
+
+fn config(spec: &Value) -> ClusterRules {
     ClusterRules::parse(&json!({
         "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "CountersignConfig", "metadata": {"name": "cluster"},
-        "spec": {"unmatched": "Deny", "delegations": [{"namespaceSelector": {"matchLabels": labels}, "images": images}]},
+        "spec": spec,
     }))
     .unwrap()
 }
@@ -95,6 +99,10 @@ async fn policies_of_namespaces_add_and_match_as_far_as_they_are_delegated() {
     let undelegated = || ClusterRules::without_object(Unmatched::Deny);
     let delegated = || delegating(&json!({"team": "team-a"}), &json!(["**"]));
     let elsewhere = || delegating(&json!({"team": "team-a"}), &json!(["ghcr.io/**"]));
+    let exempt = || {
+        let exemption = json!({"images": ["**"], "namespaces": ["team-a"], "reason": "known"});
+        config(&json!({"exempt": [exemption]}))
+    };
     let open = || ClusterRules::without_object(Unmatched::Allow);
     let misspelt = || {
         let mut object = of("team-a", &signer, &none);
@@ -203,6 +211,24 @@ async fn policies_of_namespaces_add_and_match_as_far_as_they_are_delegated() {
             "team-a/p: not",
         ),
         ("unmatched elsewhere", vec![of("team-a", &other, &none)], open(), "team-b", Allow, "[Unmatched]"),
+        ("exempt", vec![], exempt(), "team-a", Allow, "known [Exempt]"),
+        ("not exempt there", vec![], exempt(), "team-b", Deny, "[Unmatched]"),
+        (
+            "an exemption lifts no policy of a namespace",
+            vec![of("team-a", &other, &none)],
+            exempt(),
+            "team-a",
+            Deny,
+            "team-a/p: not",
+        ),
+        (
+            "an exemption lifts no policy of the cluster",
+            vec![cluster(&other, &none)],
+            exempt(),
+            "team-a",
+            Deny,
+            "policy p: not",
+        ),
         (
             "one that does not parse",
             vec![cluster(&signer, &none), misspelt()],

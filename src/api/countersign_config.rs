@@ -22,7 +22,7 @@ use super::LabelSelector;
     shortname = "csc",
     category = "countersign",
     status = "CountersignConfigStatus",
-    doc = "The cluster's own rules: unmatched images, what namespaces may govern themselves, and feeds. Its name is `cluster`.",
+    doc = "The cluster's own rules: unmatched and exempt images, what namespaces may govern themselves, and feeds. Its name is `cluster`.",
     validation = Rule::new("self.metadata.name == 'cluster'").message("there is one CountersignConfig, and its name is `cluster`"),
     printcolumn = r#"{"name":"Unmatched","type":"string","jsonPath":".spec.unmatched"}"#,
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
@@ -39,6 +39,11 @@ pub struct CountersignConfigSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub delegations: Vec<Delegation>,
+    /// Images that nobody verifies, known as such: where nothing matches them, they are allowed whatever `unmatched` says. No policy
+    /// that selects them, and no revocation, is lifted by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub exempt: Vec<Exemption>,
     /// Revocations and requirements that come as targets of TUF repositories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -66,6 +71,22 @@ pub struct Delegation {
     /// Image patterns for which a policy of such a namespace counts as a match.
     #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 512)))]
     pub images: Vec<String>,
+}
+
+/// Images that are known to be verified by nobody.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Exemption {
+    /// Image patterns. A pattern that names a digest holds for references that name it too.
+    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 512)))]
+    pub images: Vec<String>,
+    /// Namespaces in which it holds: names, or globs in which `*` stands for any number of characters. Empty: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
+    pub namespaces: Vec<String>,
+    /// Why, for those who read it in a year.
+    #[schemars(length(min = 1, max = 1024))]
+    pub reason: String,
 }
 
 /// A TUF target that holds `SignatureRevocation` and `SignaturePolicy` objects, and nothing else.

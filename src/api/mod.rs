@@ -17,8 +17,8 @@ pub use cluster_signature_policy::{
     LabelSelector, Match, Proofs, Requirement, RequirementItem, SigningWindow, StringMatch, Tags, TufRole,
 };
 pub use countersign_config::{
-    CountersignConfig, CountersignConfigSpec, CountersignConfigStatus, Delegation, Feed, FeedAllowance, FeedStatus,
-    Unmatched,
+    CountersignConfig, CountersignConfigSpec, CountersignConfigStatus, Delegation, Exemption, Feed, FeedAllowance,
+    FeedStatus, Unmatched,
 };
 pub use schema::custom_resource_definitions;
 pub use signature_policy::{SignaturePolicy, SignaturePolicySpec, SignaturePolicyStatus};

@@ -13,8 +13,8 @@ use clap::Args;
 use serde_json::Value;
 
 use super::output::Format;
-use super::{Error, json};
-use crate::policy::{ClusterRules, FeedState, Feeds, Policy, PolicyError, Snapshot, Unmatched};
+use super::Error;
+use crate::policy::{ClusterRules, FeedState, Feeds, Policy, PolicyError, Snapshot, Unmatched, json};
 use crate::registry::{
     CredentialStore, OciLayout, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,
 };

@@ -96,6 +96,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let snapshot = input::policies(&policies)?
         .snapshot(input::trust_roots(&trust_root)?, Unmatched::from(unmatched))
         .with_namespaces(namespaces(&documents));
+    for policy in snapshot.matching_nothing() {
+        let what = plain(policy.name().as_str());
+        output::complain(&format!(
+            "countersign: {what} matches no image, since no delegation of a CountersignConfig among the policies names its namespace; it only adds requirements"
+        ));
+    }
     let judge = Judge::new(judging.sources()?, Limits::default());
     let only_reviews = documents.iter().all(|(_, document)| admission::is_review(document));
     let mut reviewed = Vec::new();

@@ -15,7 +15,7 @@ use super::{Error, Exit, input, now};
 use crate::decision::Decision;
 use crate::image::ImageReference;
 use crate::judge::{Judge, Request};
-use crate::policy::{Policy, Scope, Unmatched};
+use crate::policy::{ClusterRules, Policy, Scope, Unmatched};
 use crate::registry::Limits;
 use crate::settings::TrustRootFlag;
 use crate::trust::{PUBLIC_GOOD, PublicKey};
@@ -75,7 +75,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     };
     let judge = Judge::new(judging.sources()?, Limits::default());
     // An image that no policy selects is no success.
-    let rules = policies.rules.map(|rules| rules.with_unmatched(Unmatched::Deny));
+    let rules = policies.rules.map(ClusterRules::demanding_a_match);
     let snapshot = PolicySet { rules, ..policies }.snapshot(roots, Unmatched::Deny);
     let request = Request { images: vec![ContainerImage::named("image", &image)], scope: Scope::Anywhere, runs: false };
     let verdicts = judge.judge(&request, &snapshot, now(), Instant::now() + judging.timeout).await;

@@ -101,11 +101,11 @@ impl Decision {
                     };
                     let told = verdicts.iter().filter(|verdict| told(verdict.action(), verdict.passes()));
                     warnings.extend(told.map(|verdict| wording::warning(image, verdict)));
-                    if !image.is_matched() && self.unmatched == Unmatched::Warn {
+                    if !image.is_matched() && self.unmatched_rule(image) == Unmatched::Warn {
                         warnings.push(wording::unmatched_warning(image));
                     }
                 }
-                Finding::Unmatched if self.unmatched == Unmatched::Warn || dry_run => {
+                Finding::Unmatched if self.unmatched_rule(image) == Unmatched::Warn || dry_run => {
                     warnings.push(wording::unmatched_warning(image));
                 }
                 Finding::Unmatched | Finding::Refused(_) => {}

@@ -57,11 +57,25 @@ fn pass(action: &str) -> Verdict {
 }
 
 fn image(finding: Finding) -> ImageVerdicts {
-    ImageVerdicts { field: "spec.containers[0].image".into(), text: "ghcr.io/a/b:1".into(), digest: None, finding }
+    ImageVerdicts {
+        field: "spec.containers[0].image".into(),
+        text: "ghcr.io/a/b:1".into(),
+        digest: None,
+        finding,
+        exempt: None,
+    }
 }
 
 fn limit(undecided: bool) -> Finding {
     Finding::Refused(Refused::NotJudged(Problem { code: "Deadline", message: "out of time".into(), undecided }))
+}
+
+fn as_exempt(image: ImageVerdicts) -> ImageVerdicts {
+    ImageVerdicts { exempt: Some("known".into()), ..image }
+}
+
+fn exempt(finding: Finding) -> ImageVerdicts {
+    as_exempt(image(finding))
 }
 
 #[test]
@@ -98,6 +112,23 @@ fn exactly_what_must_deny_denies() {
         ),
         ("unknown namespace", judged(vec![unknown_namespace("Enforce")]), Open, Undecided),
         ("unknown namespace under audit", judged(vec![unknown_namespace("Audit")]), Open, Allow),
+        ("exempt, closed", vec![exempt(Finding::Unmatched)], Closed, Allow),
+        ("exempt, warned", vec![exempt(Finding::Unmatched)], Warn, Allow),
+        (
+            "exempt, and a policy that warns",
+            judged(vec![fail("Warn")]).into_iter().map(as_exempt).collect(),
+            Closed,
+            Allow,
+        ),
+        ("exempt is no pass", judged(vec![fail("Enforce")]).into_iter().map(as_exempt).collect(), Open, Deny),
+        (
+            "exempt is no pass of a namespace",
+            vec![exempt(Finding::Judged(vec![of_namespace("Enforce")]))],
+            Closed,
+            Deny,
+        ),
+        ("exempt and revoked", vec![exempt(revoked.clone())], Open, Deny),
+        ("exempt beside one that is not", vec![exempt(Finding::Unmatched), image(Finding::Unmatched)], Closed, Deny),
         ("revoked", vec![image(revoked)], Open, Deny),
         ("a limit", vec![image(limit(false))], Open, Deny),
         ("out of time", vec![image(limit(true))], Open, Undecided),
@@ -130,6 +161,11 @@ fn warnings_tell_what_would_fail_and_a_dry_run_everything() {
     // What an audit policy found is kept even if nobody is told.
     let trace = answer(&decision, false)["response"]["auditAnnotations"]["trace"].as_str().unwrap().to_owned();
     assert!(trace.contains(r#""policy":"Audit","action":"Audit","verdict":"Fail""#), "{trace}");
+    let known = Decision::new(vec![exempt(Finding::Unmatched)], Unmatched::Warn);
+    assert!(answer(&known, false)["response"].get("warnings").is_none());
+    assert!(answer(&known, true)["response"]["warnings"][0].as_str().unwrap().ends_with("exempt: known [Exempt]"));
+    let trace = serde_json::to_value(known.trace()).unwrap();
+    assert_eq!((&trace["images"][0]["code"], &trace["images"][0]["message"]), (&json!("Exempt"), &json!("known")));
     let unmatched = Decision::new(vec![image(Finding::Unmatched)], Unmatched::Warn);
     assert!(answer(&unmatched, false)["response"]["warnings"][0].as_str().unwrap().contains("[Unmatched]"));
 }
@@ -145,6 +181,7 @@ fn answers_are_bounded_and_hold_no_control_characters() {
             text: hostile.clone(),
             digest: None,
             finding: broken(),
+            exempt: None,
         })
         .collect();
     let decision = Decision::new(images, Unmatched::Deny);

@@ -87,14 +87,17 @@ impl Decision {
 
     fn image_trace(&self, image: &ImageVerdicts) -> ImageTrace {
         let (code, message, verdicts) = match &image.finding {
-            Finding::Unmatched => (Some("Unmatched"), None, Vec::new()),
+            Finding::Unmatched => {
+                let (code, message) = unmatched(image);
+                (Some(code), message, Vec::new())
+            }
             Finding::Refused(Refused::Revoked(revoked)) => (Some("Revoked"), Some(revoked.reason.clone()), Vec::new()),
             Finding::Refused(Refused::NotJudged(problem)) => {
                 (Some(problem.code), Some(problem.message.clone()), Vec::new())
             }
             Finding::Judged(verdicts) => {
-                let code = (!image.is_matched()).then_some("Unmatched");
-                (code, None, verdicts.iter().map(verdict_trace).collect())
+                let (code, message) = (!image.is_matched()).then(|| unmatched(image)).unzip();
+                (code, message.flatten(), verdicts.iter().map(verdict_trace).collect())
             }
         };
         ImageTrace {
@@ -106,6 +109,14 @@ impl Decision {
             message,
             verdicts,
         }
+    }
+}
+
+/// What is said of an image that nothing matches.
+fn unmatched(image: &ImageVerdicts) -> (&'static str, Option<String>) {
+    match &image.exempt {
+        Some(reason) => ("Exempt", Some(reason.to_string())),
+        None => ("Unmatched", None),
     }
 }
 

@@ -80,18 +80,37 @@ fn paragraph(decision: &Decision, image: &ImageVerdicts) -> String {
                     text.push_str(&verdict_text(verdict));
                 }
             }
-            text.push_str(unmatched_line(decision, image));
+            text.push_str(&unmatched_line(decision, image, verdicts));
         }
     }
     text
 }
 
-/// What is said of an image that only policies which warn or audit govern, where others are denied.
-fn unmatched_line(decision: &Decision, image: &ImageVerdicts) -> &'static str {
-    if decision.unmatched == Unmatched::Deny && !image.is_matched() {
-        "\n  no enforcing policy governs this image [Unmatched]"
-    } else {
-        ""
+/// What is said of an image that no policy governs.
+fn unmatched(image: &ImageVerdicts) -> String {
+    match &image.exempt {
+        Some(reason) => format!("\n  no policy governs this image, which is exempt: {} [Exempt]", plain(reason)),
+        None => "\n  no policy governs this image [Unmatched]".to_owned(),
+    }
+}
+
+/// What is said of an image that policies govern of which none counts as a match, where such images are denied.
+fn unmatched_line(decision: &Decision, image: &ImageVerdicts, verdicts: &[Verdict]) -> String {
+    if decision.unmatched != Unmatched::Deny || image.is_matched() {
+        return String::new();
+    }
+    if let Some(reason) = &image.exempt {
+        return format!("\n  no enforcing policy governs this image, which is exempt: {} [Exempt]", plain(reason));
+    }
+    let is_undelegated =
+        |verdict: &&Verdict| verdict.action() == Action::Enforce && verdict.policy().namespace().is_some();
+    match verdicts.iter().find(is_undelegated) {
+        Some(verdict) => format!(
+            "\n  no enforcing policy of the cluster governs this image, and {} adds to those without counting as a match [Unmatched]\n    \
+             next:   have the cluster govern the image, or delegate it to the namespace in the CountersignConfig",
+            plain(verdict.policy().as_str())
+        ),
+        None => "\n  no enforcing policy governs this image [Unmatched]".to_owned(),
     }
 }
 
@@ -100,7 +119,7 @@ pub(super) fn story(decision: &Decision, image: &ImageVerdicts) -> String {
     let allowed = decision.effect(image) == Effect::Allow;
     let mut text = format!("{} {}", if allowed { "allowed" } else { "denied " }, image_text(image));
     match &image.finding {
-        Finding::Unmatched => text.push_str("\n  no policy governs this image [Unmatched]"),
+        Finding::Unmatched => text.push_str(&unmatched(image)),
         Finding::Refused(refused) => text.push_str(&refused_text(refused)),
         Finding::Judged(verdicts) => {
             for verdict in verdicts {
@@ -115,7 +134,7 @@ pub(super) fn story(decision: &Decision, image: &ImageVerdicts) -> String {
                     text.push_str(&verdict_text(verdict));
                 }
             }
-            text.push_str(unmatched_line(decision, image));
+            text.push_str(&unmatched_line(decision, image, verdicts));
         }
     }
     text
@@ -347,7 +366,11 @@ pub(super) fn warning(image: &ImageVerdicts, verdict: &Verdict) -> String {
 
 /// One line for an image that nothing governs.
 pub(super) fn unmatched_warning(image: &ImageVerdicts) -> String {
-    truncate(&format!("{}: no policy governs {} [Unmatched]", image.field, image.text))
+    let (exempt, code) = match &image.exempt {
+        Some(reason) => (format!(", which is exempt: {}", plain(reason)), "Exempt"),
+        None => (String::new(), "Unmatched"),
+    };
+    truncate(&format!("{}: no policy governs {}{exempt} [{code}]", image.field, image.text))
 }
 
 /// A text that somebody else wrote, fit for a terminal and a log: no control or direction-changing characters, and not endless.

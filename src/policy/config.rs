@@ -1,7 +1,8 @@
-//! From the stored `CountersignConfig` to the cluster's own rules: unmatched images, what namespaces may govern themselves, feeds.
+//! From the stored `CountersignConfig` to the cluster's own rules: unmatched and exempt images, what namespaces may
+//! govern themselves, feeds.
 //!
-//! Strict as for policies. Without an object the caller says what happens to unmatched images, nothing is delegated and there is no
-//! feed. An object that does not parse must not loosen anything: see [`ClusterRules::salvage`].
+//! Strict as for policies. Without an object the caller says what happens to unmatched images, nothing is delegated or exempt, and
+//! there is no feed. An object that does not parse must not loosen anything: see [`ClusterRules::salvage`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::matcher::NameGlob;
 use super::parse::{check_count, check_length, check_names, patterns, read};
-use super::select::{LabelRule, label_rules, may_match};
+use super::select::{LabelRule, globs, label_rules, may_match};
 use super::window::duration;
 use super::{NamespaceLabels, PolicyError, Scope, Unmatched};
 use crate::api;
@@ -27,10 +29,20 @@ const LEAST_MAX_AGE: SignedDuration = SignedDuration::from_mins(1);
 #[derive(Clone, Debug)]
 pub struct ClusterRules {
     unmatched: Unmatched,
+    exemptions: Arc<[Exemption]>,
     delegations: Arc<[Delegation]>,
     feeds: Vec<Arc<FeedRule>>,
     /// Why it is not known which images a feed governs, where the stored object says so in a way that nobody understands.
     unreadable: Option<Arc<str>>,
+}
+
+/// Images that nobody verifies, and why.
+#[derive(Debug)]
+struct Exemption {
+    images: Vec<ImagePattern>,
+    /// Empty: every namespace.
+    namespaces: Vec<NameGlob>,
+    reason: Arc<str>,
 }
 
 /// Namespaces, and the images for which their own policies count as a match.
@@ -54,7 +66,8 @@ pub struct FeedRule {
 impl ClusterRules {
     /// The rules where there is no object.
     pub fn without_object(unmatched: Unmatched) -> Self {
-        Self { unmatched, delegations: Arc::new([]), feeds: Vec::new(), unreadable: None }
+        let (exemptions, delegations) = (Arc::new([]), Arc::new([]));
+        Self { unmatched, exemptions, delegations, feeds: Vec::new(), unreadable: None }
     }
 
     /// Whether a document says that it is a `CountersignConfig`.
@@ -72,6 +85,9 @@ impl ClusterRules {
             let reason = "there is one CountersignConfig, and its name is cluster";
             return Err(PolicyError::Useless { field: "metadata.name".to_owned(), reason });
         }
+        check_count("spec.exempt", spec.exempt.len(), 0, 64)?;
+        let exemption = |(position, spec)| Exemption::parse(&format!("spec.exempt[{position}]"), spec);
+        let exemptions: Result<Vec<_>, _> = spec.exempt.iter().enumerate().map(exemption).collect();
         check_count("spec.delegations", spec.delegations.len(), 0, 64)?;
         let delegation = |(position, spec)| Delegation::parse(&format!("spec.delegations[{position}]"), spec);
         let delegations: Result<Vec<_>, _> = spec.delegations.iter().enumerate().map(delegation).collect();
@@ -81,6 +97,7 @@ impl ClusterRules {
         let feeds: Result<Vec<_>, _> = spec.feeds.iter().enumerate().map(feed).collect();
         Ok(Self {
             unmatched: spec.unmatched.unwrap_or(Unmatched::Deny),
+            exemptions: exemptions?.into(),
             delegations: delegations?.into(),
             feeds: feeds?,
             unreadable: None,
@@ -88,7 +105,7 @@ impl ClusterRules {
     }
 
     /// The rules of a stored object that [`ClusterRules::parse`] refused, where no last good form of it is known: unmatched images are
-    /// denied, nothing is delegated, and feeds that can be read by themselves are in force. If one of them cannot, any image might be
+    /// denied, nothing is delegated or exempt, and feeds that can be read by themselves are in force. If one of them cannot, any image might be
     /// one that it governs, and none can be judged.
     pub fn salvage(object: &Value, error: &PolicyError) -> Self {
         let listed = object.pointer("/spec/feeds").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -102,15 +119,29 @@ impl ClusterRules {
         Self { feeds, unreadable, ..Self::without_object(Unmatched::Deny) }
     }
 
-    /// The same rules with another answer for images that nothing matches.
+    /// The same rules where every image must be matched, for those who ask whether one is.
     #[must_use]
-    pub fn with_unmatched(self, unmatched: Unmatched) -> Self {
-        Self { unmatched, ..self }
+    pub fn demanding_a_match(self) -> Self {
+        Self { unmatched: Unmatched::Deny, exemptions: Arc::new([]), ..self }
     }
 
     /// What happens to images that nothing matches.
     pub fn unmatched(&self) -> Unmatched {
         self.unmatched
+    }
+
+    /// Why an image that nothing matches is allowed all the same, if it is exempt. A digest is that which the reference names or, where
+    /// the image was resolved, was found.
+    pub fn exemption(&self, repository: &Repository, digest: Option<&Digest>, scope: &Scope) -> Option<&Arc<str>> {
+        let holds = |exemption: &&Exemption| {
+            let named = match scope {
+                Scope::Namespace(namespace) => exemption.namespaces.iter().any(|glob| glob.matches(&namespace.name)),
+                Scope::Anywhere => false,
+            };
+            (exemption.namespaces.is_empty() || named)
+                && exemption.images.iter().any(|pattern| pattern.matches(repository, digest))
+        };
+        self.exemptions.iter().find(holds).map(|exemption| &exemption.reason)
     }
 
     /// The feeds, whose names differ.
@@ -132,10 +163,31 @@ impl ClusterRules {
     /// image by itself, on the command line, has no namespace to ask about: there they do.
     pub(super) fn delegates(&self, repository: &Repository, digest: Option<&Digest>, scope: &Scope) -> bool {
         let Scope::Namespace(namespace) = scope else { return true };
-        let NamespaceLabels::Known(labels) = &namespace.labels else { return false };
-        self.delegations.iter().any(|delegation| {
-            delegation.namespaces.iter().all(|rule| rule.holds(labels))
-                && delegation.images.iter().any(|pattern| pattern.matches(repository, digest))
+        self.delegations_to(&namespace.labels)
+            .any(|delegation| delegation.images.iter().any(|pattern| pattern.matches(repository, digest)))
+    }
+
+    /// Whether the policies of a namespace with these labels count as a match for some image.
+    pub(super) fn delegates_to(&self, labels: &NamespaceLabels) -> bool {
+        self.delegations_to(labels).next().is_some()
+    }
+
+    fn delegations_to<'a>(&'a self, labels: &'a NamespaceLabels) -> impl Iterator<Item = &'a Delegation> {
+        let holds = |delegation: &&Delegation| match labels {
+            NamespaceLabels::Known(labels) => delegation.namespaces.iter().all(|rule| rule.holds(labels)),
+            NamespaceLabels::Unknown => false,
+        };
+        self.delegations.iter().filter(holds)
+    }
+}
+
+impl Exemption {
+    fn parse(field: &str, spec: &api::Exemption) -> Result<Self, PolicyError> {
+        check_length(&format!("{field}.reason"), &spec.reason, 1_024)?;
+        Ok(Self {
+            images: patterns(&format!("{field}.images"), &spec.images, 1)?,
+            namespaces: globs(&format!("{field}.namespaces"), &spec.namespaces)?,
+            reason: spec.reason.as_str().into(),
         })
     }
 }
@@ -232,8 +284,12 @@ mod tests {
         json!({"namespaceSelector": {"matchLabels": {"team": "a"}}, "images": ["ghcr.io/acme/a/**"]})
     }
 
+    fn exemption() -> Value {
+        json!({"images": ["registry.k8s.io/**"], "namespaces": ["kube-*"], "reason": "the nodes' own"})
+    }
+
     fn valid() -> Value {
-        json!({"unmatched": "Warn", "delegations": [delegation()], "feeds": [feed()]})
+        json!({"unmatched": "Warn", "delegations": [delegation()], "exempt": [exemption()], "feeds": [feed()]})
     }
 
     fn with(mut spec: Value, pointer: &str, value: Value) -> Value {
@@ -252,7 +308,14 @@ mod tests {
         assert_eq!(ClusterRules::parse(&object(&json!({}))).unwrap().unmatched(), Unmatched::Deny);
         let selector = "/delegations/0/namespaceSelector";
         let table: Vec<(&str, Value)> = vec![
-            ("an unknown field", with(valid(), "/exempt", json!([]))),
+            ("an unknown field", with(valid(), "/exempts", json!([]))),
+            ("null", with(valid(), "/delegations", Value::Null)),
+            ("an exemption without a reason", with(valid(), "/exempt/0/reason", json!(""))),
+            ("an exemption of nothing", with(valid(), "/exempt/0/images", json!([]))),
+            ("a tag in an exemption", with(valid(), "/exempt/0/images/0", json!("registry.k8s.io/pause:3"))),
+            ("a namespace that none can be", with(valid(), "/exempt/0/namespaces/0", json!("Kube"))),
+            ("an unknown field of an exemption", with(valid(), "/exempt/0/namespace", json!("kube-system"))),
+            ("too many exemptions", with(valid(), "/exempt", json!(vec![exemption(); 65]))),
             ("an unknown word", with(valid(), "/unmatched", json!("allow"))),
             ("a list for the spec", json!(["Allow", [], []])),
             ("a delegation of every namespace", with(valid(), selector, json!({}))),
@@ -288,9 +351,12 @@ mod tests {
             let object = object(spec);
             ClusterRules::salvage(&object, &ClusterRules::parse(&object).unwrap_err())
         };
-        let rules = salvage(&with(valid(), "/exempt", json!([])));
+        let rules = salvage(&with(valid(), "/exempts", json!([])));
         assert_eq!((rules.unmatched(), rules.feeds().len(), rules.delegates_something()), (Unmatched::Deny, 1, false));
         assert_eq!(rules.unreadable(), None);
+        let pause = ImageReference::parse("registry.k8s.io/pause").unwrap();
+        let system = Scope::Namespace(Namespace { name: "kube-system".into(), labels: NamespaceLabels::Unknown });
+        assert_eq!(rules.exemption(pause.repository(), None, &system), None);
         for spec in [with(valid(), "/feeds/0/alow", json!({})), with(valid(), "/feeds", json!({}))] {
             assert!(salvage(&spec).unreadable().is_some(), "a feed that may govern anything");
         }
@@ -316,5 +382,33 @@ mod tests {
         let none = ClusterRules::without_object(Unmatched::Allow);
         let image = ImageReference::parse("ghcr.io/acme/a/app").unwrap();
         assert!(!none.delegates(image.repository(), None, &labelled("a")));
+    }
+
+    #[test]
+    fn an_exemption_names_images_and_namespaces() {
+        let hex = "ab".repeat(32);
+        let by_digest = json!({"images": [format!("quay.io/x/y@sha256:{hex}")], "reason": "old"});
+        let spec = with(valid(), "/exempt", json!([exemption(), by_digest]));
+        let rules = ClusterRules::parse(&object(&spec)).unwrap();
+        let within =
+            |name: &str| Scope::Namespace(Namespace { name: name.to_owned(), labels: NamespaceLabels::Unknown });
+        let (named, other) = (format!("quay.io/x/y@sha256:{hex}"), format!("quay.io/x/y@sha256:{}", "cd".repeat(32)));
+        let table = [
+            (within("kube-system"), "registry.k8s.io/pause:3", Some("the nodes' own")),
+            (within("team-a"), "registry.k8s.io/pause:3", None),
+            (within("kube-system"), "ghcr.io/pause:3", None),
+            (Scope::Anywhere, "registry.k8s.io/pause:3", None),
+            (within("team-a"), named.as_str(), Some("old")),
+            (Scope::Anywhere, named.as_str(), Some("old")),
+            (within("team-a"), other.as_str(), None),
+            (within("team-a"), "quay.io/x/y:1", None),
+        ];
+        for (scope, image, expected) in table {
+            let image = ImageReference::parse(image).unwrap();
+            let found = rules.exemption(image.repository(), image.digest(), &scope);
+            assert_eq!(found.map(|reason| &**reason), expected, "{scope:?} {image}");
+            let strict = rules.clone().demanding_a_match();
+            assert_eq!(strict.exemption(image.repository(), image.digest(), &scope), None);
+        }
     }
 }

@@ -8,6 +8,7 @@ mod config;
 mod evaluate;
 mod feed;
 mod identity;
+pub mod json;
 mod matcher;
 mod miss;
 mod name;

@@ -110,7 +110,8 @@ impl LabelRule {
     }
 }
 
-fn globs(field: &str, texts: &[String]) -> Result<Vec<NameGlob>, PolicyError> {
+/// Parses names and globs of namespaces.
+pub(super) fn globs(field: &str, texts: &[String]) -> Result<Vec<NameGlob>, PolicyError> {
     check_count(field, texts.len(), 0, 256)?;
     let parse = |(position, text): (usize, &String)| {
         let field = format!("{field}[{position}]");

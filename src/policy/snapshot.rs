@@ -149,6 +149,14 @@ impl Snapshot {
         Namespace { name: name.to_owned(), labels }
     }
 
+    /// The policies of namespaces that count as a match for no image, because no delegation names their namespace. They
+    /// add requirements all the same.
+    pub fn matching_nothing(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.iter().filter(|policy| {
+            policy.name().namespace().is_some_and(|name| !self.rules.delegates_to(&self.namespace(name).labels))
+        })
+    }
+
     /// Whether some policy or delegation selects by the labels of namespaces, so that an unknown namespace is worth a look.
     pub fn needs_labels(&self) -> bool {
         self.rules.delegates_something() || self.policies.iter().any(|policy| policy.selects_by_labels())
