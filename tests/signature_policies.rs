@@ -2,7 +2,7 @@
 //! make an image a matched one only as far as a delegation goes.
 
 #![expect(clippy::unwrap_used, reason = "a fake that cannot be set up fails its test")]
-#![expect(clippy::similar_names, reason = "`signer` and `signed` are the field's words")]
+#![expect(clippy::indexing_slicing, reason = "objects of tests have the fields that they were given")]
 
 #[path = "support/signer.rs"]
 mod signer;
@@ -24,6 +24,11 @@ use serde_json::{Value, json};
 use signer::{Signer, image};
 use support::{Content, FakeRegistry, Seen, client, options};
 use tokio::time::Instant;
+
+/// What it is, the policies, the rules, the namespace; the answer, and what is said.
+type Case = (&'static str, Vec<Value>, ClusterRules, &'static str, Answer, &'static str);
+/// What is off in an object.
+type Change<'a> = &'a dyn Fn(&mut Value);
 
 fn object(kind: &str, namespace: Option<&str>, pem: &str, further: &Value) -> Value {
     let mut metadata = json!({"name": "p"});
@@ -109,7 +114,7 @@ async fn policies_of_namespaces_add_and_match_as_far_as_they_are_delegated() {
         object["spec"]["exclud"] = json!([]);
         object
     };
-    let table: Vec<(&str, Vec<Value>, ClusterRules, &str, Answer, &str)> = vec![
+    let table: Vec<Case> = vec![
         ("not delegated", vec![of("team-a", &signer, &none)], undelegated(), "team-a", Deny, "[Unmatched]"),
         ("delegated", vec![of("team-a", &signer, &none)], delegated(), "team-a", Allow, "policy team-a/p: satisfied"),
         (
@@ -271,7 +276,7 @@ fn a_policy_of_a_namespace_has_one_and_matches_no_others() {
     let policy = with(&|_| {}).unwrap();
     assert_eq!((policy.name().as_str(), policy.name().kind()), ("team-a/p", "SignaturePolicy"));
     let long = "n".repeat(64);
-    let table: [(&str, &dyn Fn(&mut Value)); 5] = [
+    let table: [(&str, Change<'_>); 5] = [
         ("no namespace", &|object| drop(object["metadata"].as_object_mut().unwrap().remove("namespace"))),
         ("an empty namespace", &|object| object["metadata"]["namespace"] = json!("")),
         ("too long a namespace", &|object| object["metadata"]["namespace"] = json!(long)),

@@ -12,8 +12,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::output::Format;
 use super::Error;
+use super::output::Format;
 use crate::policy::{ClusterRules, FeedState, Feeds, Policy, PolicyError, Snapshot, Unmatched, json};
 use crate::registry::{
     CredentialStore, OciLayout, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,

@@ -77,7 +77,7 @@ impl Feed {
     /// Too large, or unreadable as a whole. Single objects that are refused are no error: see [`Feed::refused`].
     pub fn parse(bytes: &[u8], rule: &FeedRule) -> Result<Self, FeedError> {
         let mut feed = Self::default();
-        for (position, object) in objects(bytes)?.into_iter().enumerate() {
+        for (position, object) in objects(bytes)?.iter().enumerate() {
             feed.take(position, object, rule);
         }
         Ok(feed)
@@ -98,12 +98,12 @@ impl Feed {
         &self.refused
     }
 
-    fn take(&mut self, position: usize, object: Value, rule: &FeedRule) {
+    fn take(&mut self, position: usize, object: &Value, rule: &FeedRule) {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (kind, name) = (text("/kind").to_owned(), text("/metadata/name").to_owned());
         let of = |reason: String| RefusedObject { object: format!("{kind} {name} (object {position})"), reason };
         match kind.as_str() {
-            NAMESPACED => match self.take_policy(&object, rule) {
+            NAMESPACED => match self.take_policy(object, rule) {
                 Ok(()) => {}
                 Err(reason) => self.refused.push(of(reason)),
             },

@@ -505,6 +505,9 @@ fn a_tag_that_may_become_a_named_digest_is_not_missed() {
     assert!(selects(&but, None) && !selects(&but, Some(&named)) && selects(&but, Some(&Digest::of(b"y"))));
 }
 
+/// Identities, each with its issuer.
+type Named<'a> = &'a [(&'a str, &'a str)];
+
 /// Who may sign is delivered by TUF, and compared exactly; whoever cannot be told may not.
 #[test]
 fn identities_of_a_delegated_role_are_those_that_it_names() {
@@ -530,7 +533,7 @@ fn identities_of_a_delegated_role_are_those_that_it_names() {
     assert!(judge(&spec, release(), named(&[(SUBJECT, ISSUER)])).passes());
     assert!(judge(&spec, release(), named(&[("x", "y"), (SUBJECT, ISSUER)])).passes());
     let upper = SUBJECT.to_uppercase();
-    let strangers: [(&str, &[(&str, &str)], &str); 5] = [
+    let strangers: [(&str, Named<'_>, &str); 5] = [
         ("another subject", &[("https://github.com/slsa-framework/*", ISSUER)], "IdentityMismatch"),
         ("another case", &[(&upper, ISSUER)], "IdentityMismatch"),
         ("a longer subject", &[(&SUBJECT[..SUBJECT.len() - 1], ISSUER)], "IdentityMismatch"),
