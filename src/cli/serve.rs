@@ -20,6 +20,7 @@ use crate::decision::escaped;
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES};
+use crate::revocation::Revocations;
 use crate::server::{self, Bounds, ServerSettings, Snapshots, Sockets};
 use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, lifetime, seconds};
 use crate::store::{Store, StoreSettings};
@@ -52,7 +53,7 @@ pub(super) struct Arguments {
     /// A trust root for policies by name, from a file. May be repeated.
     #[arg(long, value_name = "NAME=FILE")]
     trust_root: Vec<TrustRootFlag>,
-    /// What happens to images that no enforcing policy governs.
+    /// What happens to images that no enforcing policy governs, while there is no `CountersignConfig`.
     #[arg(long, value_enum, default_value = "Deny")]
     unmatched: UnmatchedFlag,
     /// Seconds for a review whose caller names no timeout.
@@ -91,6 +92,10 @@ pub(super) struct Arguments {
 impl NamespaceLookup for Cluster {
     async fn labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
         self.namespace_labels(name).await
+    }
+
+    fn revocations(&self) -> Option<Revocations> {
+        self.last_published().map(|snapshot| snapshot.revocations().clone())
     }
 }
 

@@ -100,6 +100,13 @@ pub struct PublicKey {
 #[serde(transparent)]
 pub struct KeyFingerprint(Digest);
 
+impl KeyFingerprint {
+    /// The digest.
+    pub fn digest(&self) -> &Digest {
+        &self.0
+    }
+}
+
 impl fmt::Display for KeyFingerprint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
