@@ -11,8 +11,9 @@ mod signature_trust_root;
 
 pub use cluster_signature_policy::{
     Action, Attestation, Authority, AuthorityName, CertificateIdentity, Certificates, ClaimMatch,
-    ClusterSignaturePolicy, ClusterSignaturePolicySpec, Identity, Key, Keyless, LabelExpression, LabelOperator,
-    LabelSelector, Match, Proofs, Requirement, RequirementItem, SigningWindow, StringMatch, Tags,
+    ClusterSignaturePolicy, ClusterSignaturePolicySpec, ClusterSignaturePolicyStatus, Identity, Key, Keyless,
+    LabelExpression, LabelOperator, LabelSelector, Match, Proofs, Requirement, RequirementItem, SigningWindow,
+    StringMatch, Tags,
 };
 pub use schema::custom_resource_definitions;
 pub use signature_revocation::{
