@@ -5,6 +5,7 @@
 //! A stored object whose `spec` stays as it is may be changed beside that, whatever the parser thinks of it by now. Follows
 //! `admission.k8s.io/v1`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -12,7 +13,8 @@ use serde_json::Value;
 
 use crate::admission::{AdmissionRequest, GroupVersionKind, read};
 use crate::api::{GROUP, VERSION};
-use crate::policy::Policy;
+use crate::policy::{ClusterRules, Policy};
+use crate::revocation::Revocation;
 use crate::trust::RootSpec;
 
 /// Warnings that one answer carries.
@@ -23,8 +25,12 @@ const WARNING_BYTES: usize = 512;
 /// A kind of ours.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum OwnKind {
-    /// `ClusterSignaturePolicy`.
+    /// `CountersignConfig`.
+    Config,
+    /// `ClusterSignaturePolicy` or `SignaturePolicy`.
     Policy,
+    /// `SignatureRevocation`.
+    Revocation,
     /// `SignatureTrustRoot`.
     TrustRoot,
 }
@@ -32,7 +38,9 @@ pub enum OwnKind {
 impl OwnKind {
     fn from_group_kind(GroupVersionKind { group, version, kind }: &GroupVersionKind) -> Option<Self> {
         match (group.as_str(), version.as_str(), kind.as_str()) {
-            (GROUP, VERSION, "ClusterSignaturePolicy") => Some(Self::Policy),
+            (GROUP, VERSION, "CountersignConfig") => Some(Self::Config),
+            (GROUP, VERSION, "ClusterSignaturePolicy" | "SignaturePolicy") => Some(Self::Policy),
+            (GROUP, VERSION, "SignatureRevocation") => Some(Self::Revocation),
             (GROUP, VERSION, "SignatureTrustRoot") => Some(Self::TrustRoot),
             _ => None,
         }
@@ -41,7 +49,9 @@ impl OwnKind {
     /// The code of an object that does not parse.
     fn invalid(self) -> &'static str {
         match self {
+            Self::Config => "ConfigInvalid",
             Self::Policy => "PolicyInvalid",
+            Self::Revocation => "RevocationInvalid",
             Self::TrustRoot => "TrustRootInvalid",
         }
     }
@@ -154,7 +164,7 @@ fn judge(request: &AdmissionRequest, kind: Option<OwnKind>, references: &dyn Ref
         "DELETE" => return Judged::Accepted(Vec::new()),
         other => return Judged::undecodable(&format!("{other:?} is no operation that is judged")),
     }
-    let judged = parse(kind, &request.object, references);
+    let judged = parse(request, kind, references);
     if matches!(judged, Judged::Accepted(_)) || request.operation == "CREATE" {
         return judged;
     }
@@ -169,26 +179,50 @@ fn judge(request: &AdmissionRequest, kind: Option<OwnKind>, references: &dyn Ref
     }
 }
 
-fn parse(kind: OwnKind, object: &Value, references: &dyn References) -> Judged {
+fn parse(request: &AdmissionRequest, kind: OwnKind, references: &dyn References) -> Judged {
+    let object = &request.object;
+    // The parser of policies reads two kinds by what they say they are; the API server's word counts.
+    if object.get("kind").and_then(Value::as_str) != Some(&request.kind.kind) {
+        return Judged::invalid(kind, &format_args!("kind: the request is about a {}", request.kind.kind));
+    }
     match kind {
+        OwnKind::Config => match ClusterRules::parse(object) {
+            Ok(rules) => Judged::Accepted(missing(rules.feeds().iter().map(|feed| feed.trust_root()), references)),
+            Err(error) => Judged::invalid(kind, &error),
+        },
         OwnKind::Policy => match Policy::parse(object) {
-            Ok(policy) => {
-                let missing = policy.trust_roots().filter(|name| references.has_trust_root(name) == Some(false));
-                let missing: std::collections::BTreeSet<&str> = missing.collect();
-                let told = |name: &&str| {
-                    format!(
-                        "there is no trust root named {name}; until there is, what needs it is not judged and denied [ReferenceNotFound]"
-                    )
-                };
-                Judged::Accepted(missing.iter().map(told).map(|text| warning(&text)).collect())
-            }
+            Ok(policy) => Judged::Accepted(missing(policy.trust_roots(), references)),
             Err(error) => Judged::invalid(kind, &error),
         },
         OwnKind::TrustRoot => match RootSpec::parse(object) {
             Ok(_) => Judged::Accepted(Vec::new()),
             Err(error) => Judged::invalid(kind, &error),
         },
+        OwnKind::Revocation => match Revocation::parse(object) {
+            Ok(revocation) => {
+                let invalid = revocation.invalid();
+                if revocation.is_empty() {
+                    let all: Vec<String> = invalid.iter().take(WARNING_LIMIT).map(ToString::to_string).collect();
+                    let reason = if all.is_empty() { "there is none".to_owned() } else { all.join(", ") };
+                    return Judged::invalid(kind, &format_args!("no entry is valid: {reason}"));
+                }
+                let told = |invalid| format!("{invalid}; this does nothing, all else in it acts [RevocationInvalid]");
+                Judged::Accepted(invalid.iter().map(told).map(|text| warning(&text)).collect())
+            }
+            Err(error) => Judged::invalid(kind, &error),
+        },
     }
+}
+
+/// Warnings about trust roots that are named and known not to be there.
+fn missing<'a>(names: impl Iterator<Item = &'a str>, references: &dyn References) -> Vec<String> {
+    let missing: BTreeSet<&str> = names.filter(|name| references.has_trust_root(name) == Some(false)).collect();
+    let told = |name: &&str| {
+        format!(
+            "there is no trust root named {name}; until there is, what needs it is not judged and denied [ReferenceNotFound]"
+        )
+    };
+    missing.iter().map(told).map(|text| warning(&text)).collect()
 }
 
 /// One line that fits into a header.

@@ -12,7 +12,7 @@
 //! evidence       untrusted bytes and their formats                           uses: image
 //! trust          trusted roots and keys                                      uses: api image
 //! verify         Discovered + TrustMaterial -> Evidence                      uses: image evidence trust
-//! revocation     what is struck out                                          uses: image verify
+//! revocation     what is struck out                                          uses: api image verify
 //! policy         parse, select, evaluate -> Verdict                          uses: pure modules above
 //! decision       Verdicts -> Decision -> AdmissionResponse                   uses: pure modules above
 //! settings       flags -> typed settings                                     uses: pure half
@@ -20,8 +20,8 @@
 //! registry       where images and signatures come from                       uses: pure half
 //! store          content, resolutions, listings and evidence, remembered      uses: pure half, registry
 //! rekor          asks transparency logs                                      uses: pure half, registry
-//! trust_store    what TUF repositories deliver, verified, kept and fresh     uses: pure half, registry
 //! judge          orders resolve, revoke, discover, verify, evaluate          uses: pure half, registry, store, rekor
+//! trust_store    what TUF repositories deliver, verified, kept and fresh     uses: pure half, registry, judge
 //! admission      AdmissionReview -> AdmissionReview                          uses: pure half, registry, judge
 //! configuration  admission of our own custom resources                       uses: pure half, admission
 //! cluster        watches, one published snapshot, lease, status, events      uses: pure half, trust_store
@@ -52,9 +52,9 @@ pub mod store;
 
 pub mod rekor;
 
-pub mod trust_store;
-
 pub mod judge;
+
+pub mod trust_store;
 
 pub mod admission;
 

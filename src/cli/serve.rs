@@ -18,9 +18,11 @@ use super::{Error, Exit, input, now, surroundings};
 use crate::admission::NamespaceLookup;
 use crate::cluster::{Cluster, ConfigMapArchive, Controllers};
 use crate::configuration::References;
+use crate::decision::escaped;
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES};
+use crate::revocation::Revocations;
 use crate::server::{self, Bounds, ServerSettings, Snapshots, Sockets};
 use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, lifetime, seconds};
 use crate::store::{Store, StoreSettings};
@@ -63,7 +65,7 @@ pub(super) struct Arguments {
     /// A trust root for policies by name, from a file. May be repeated.
     #[arg(long, value_name = "NAME=FILE")]
     trust_root: Vec<TrustRootFlag>,
-    /// What happens to images that no enforcing policy governs.
+    /// What happens to images that no enforcing policy governs, while there is no `CountersignConfig`.
     #[arg(long, value_enum, default_value = "Deny")]
     unmatched: UnmatchedFlag,
     /// Seconds for a review whose caller names no timeout.
@@ -108,6 +110,10 @@ struct Surroundings {
 impl NamespaceLookup for Surroundings {
     async fn labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
         self.cluster.namespace_labels(name).await
+    }
+
+    fn revocations(&self) -> Option<Revocations> {
+        self.cluster.last_published().map(|snapshot| snapshot.revocations().clone())
     }
 }
 
@@ -170,7 +176,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         registry,
     } = arguments;
     telemetry::start_logging(log_format, &log);
-    let roots = input::trust_roots(&trust_root)?;
+    let roots = input::trust_roots(&trust_root, |unusable| tracing::warn!("{}", escaped(unusable)))?;
     let memory = MemoryBudget::new(u64::from(memory_budget) << 20, REQUEST_BYTES);
     let store = Store::new(StoreSettings {
         bytes: cache_bytes,
@@ -178,7 +184,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         listing_lifetime: listing_ttl,
     });
     let source = store.over(input::client(&registry, false)?);
-    let judge = Judge::new(source, Limits::default()).with_memory(memory).with_store(store);
     let client = client(kubeconfig).await?;
     let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let identity = pod_name.unwrap_or_else(|| format!("countersign-{:016x}", RandomState::new().hash_one(0_u8)));
@@ -187,8 +192,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         registry: Some(Arc::new(input::client(&registry, false)?)),
         ..TrustStoreOptions::new(roots, Arc::new(now))
     };
-    let store = TrustStore::new(options, Arc::new(ConfigMapArchive::new(client.clone(), &namespace)));
-    let cluster = Cluster::new(client.clone(), &namespace, store, Unmatched::from(unmatched));
+    let trust_store = TrustStore::new(options, Arc::new(ConfigMapArchive::new(client.clone(), &namespace)));
+    let judge = Judge::new(source, Limits::default()).with_memory(memory).with_store(store).with_newer_roots(Arc::<
+        TrustStore,
+    >::clone(
+        &trust_store,
+    ));
+    let cluster = Cluster::new(client.clone(), &namespace, trust_store, Unmatched::from(unmatched));
     let controllers = Controllers::new(client, &namespace, &identity, now);
     let seen = Arc::new(Surroundings { cluster: Arc::clone(&cluster), controllers });
     let bind = |address: SocketAddr| TcpListener::bind(address).map_err(|error| surroundings("listening", &error));

@@ -1,22 +1,43 @@
 //! The snapshot made of what the watches have seen.
 //!
-//! A policy that does not parse denies what it selects, and stays in force in its last good form where it had one. What a trust
-//! root object says is `trust_store`'s affair: here the roots are what it made of them.
+//! A policy that does not parse denies what it selects, and stays in force in its last good form where it had one. So do
+//! the cluster's own rules; without a last good form they loosen nothing. A revocation that does not parse keeps its last good form; one with
+//! entries that do not parse keeps the others. What a trust root object says is `trust_store`'s affair: here the roots are what it made of them.
 
+use super::objects::Form;
 use super::watched::State;
-use crate::policy::{Snapshot, Unmatched};
+use crate::policy::{ClusterRules, Snapshot, Unmatched};
+use crate::revocation::Revocations;
 use crate::trust::TrustRoots;
 
-/// The snapshot of everything seen.
+/// The one name that the cluster's own rules have.
+const CONFIG: &str = "cluster";
+
+/// The snapshot of everything seen. `unmatched` is what happens to unmatched images where no object says it.
 pub(super) fn snapshot(state: &State, roots: &TrustRoots, unmatched: Unmatched) -> Snapshot {
-    let policies = || state.policies.objects.iter();
+    let policies = || state.policies.objects.iter().chain(state.namespace_policies.objects.iter());
     let valid = policies().filter_map(|entry| entry.form.in_force().cloned()).collect();
     let invalid = policies().filter_map(|entry| entry.form.flaw().cloned()).collect();
     let namespaces = state.namespaces.objects.iter().filter_map(|entry| {
         let labels = entry.form.in_force()?;
         Some((entry.meta.name.clone(), (**labels).clone()))
     });
-    Snapshot::new(roots.clone(), unmatched).with_policies(valid, invalid).with_namespaces(namespaces.collect())
+    let revocations = state.revocations.objects.iter().filter_map(|entry| entry.form.in_force().cloned());
+    Snapshot::new(roots.clone(), unmatched)
+        .with_rules(rules(state, unmatched))
+        .with_policies(valid, invalid)
+        .with_namespaces(namespaces.collect())
+        .with_revocations(Revocations::new(revocations.collect()))
+}
+
+fn rules(state: &State, unmatched: Unmatched) -> ClusterRules {
+    let Some(entry) = state.configs.objects.iter().find(|entry| entry.meta.name == CONFIG) else {
+        return ClusterRules::without_object(unmatched);
+    };
+    match &entry.form {
+        Form::Valid(rules) | Form::Invalid(_, Some(rules)) => (**rules).clone(),
+        Form::Invalid(flaw, None) => flaw.salvaged.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -26,7 +47,7 @@ mod tests {
 
     use super::super::kinds;
     use super::*;
-    use crate::image::ImageReference;
+    use crate::image::{Digest, ImageReference};
     use crate::policy::Scope;
 
     fn object(name: &str, uid: &str, images: &Value) -> Value {
@@ -82,5 +103,65 @@ mod tests {
         assert_eq!(governing(&state, "quay.io/x/y:1"), (vec![], vec!["p".into()]));
         let counts = snapshot(&state, &TrustRoots::default(), Unmatched::Deny).policy_counts();
         assert_eq!(counts, (1, 1));
+    }
+
+    #[test]
+    fn a_policy_of_a_namespace_governs_there_and_nowhere_else() {
+        let mut state = State::default();
+        let mut policy = object("p", "1", &json!(["ghcr.io/acme/**"]));
+        policy["kind"] = json!("SignaturePolicy");
+        policy["metadata"]["namespace"] = json!("team-a");
+        state.namespace_policies.objects.take(Event::Apply(kinds::policy(&policy)));
+        policy["metadata"]["namespace"] = json!("team-b");
+        state.namespace_policies.objects.take(Event::Apply(kinds::policy(&with_typo(policy))));
+        let snapshot = snapshot(&state, &TrustRoots::default(), Unmatched::Deny);
+        let reference = ImageReference::parse("ghcr.io/acme/a:1").unwrap();
+        let governing = |namespace: &str| {
+            let scope = Scope::Namespace(snapshot.namespace(namespace));
+            let selected = snapshot.select(reference.repository(), None, &scope);
+            (selected.policies.len(), selected.invalid.len())
+        };
+        assert_eq!([governing("team-a"), governing("team-b"), governing("team-c")], [(1, 0), (0, 1), (0, 0)]);
+    }
+
+    #[test]
+    fn rules_that_do_not_parse_loosen_nothing_and_other_names_count_for_nothing() {
+        let config = |name: &str, uid: &str, spec: Value| {
+            json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "CountersignConfig",
+                "metadata": {"name": name, "uid": uid}, "spec": spec})
+        };
+        let mut state = State::default();
+        let unmatched = |state: &State| snapshot(state, &TrustRoots::default(), Unmatched::Allow).unmatched();
+        assert_eq!(unmatched(&state), Unmatched::Allow);
+        let mut taken = |object: Value| {
+            state.configs.objects.take(Event::Apply(kinds::config(&object)));
+            unmatched(&state)
+        };
+        assert_eq!(taken(config("other", "0", json!({"unmatched": "Warn"}))), Unmatched::Allow);
+        assert_eq!(taken(config("cluster", "1", json!({"typo": 1}))), Unmatched::Deny);
+        assert_eq!(taken(config("cluster", "1", json!({"unmatched": "Warn"}))), Unmatched::Warn);
+        assert_eq!(taken(config("cluster", "1", json!({"typo": 1}))), Unmatched::Warn);
+        assert_eq!(taken(config("cluster", "2", json!({"typo": 1}))), Unmatched::Deny, "another object of that name");
+    }
+
+    #[test]
+    fn a_revocation_acts_by_its_valid_entries_and_its_last_good_form() {
+        let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
+        let mut revocation = json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation",
+            "metadata": {"name": "r", "uid": "1"},
+            "spec": {"reason": "leaked", "artifacts": [{"digest": "sha256:beef"}, {"digest": digest("a")}]}});
+        let mut state = State::default();
+        let mut taken = |object: &Value| {
+            state.revocations.objects.take(Event::Apply(kinds::revocation(object)));
+            let snapshot = snapshot(&state, &TrustRoots::default(), Unmatched::Allow);
+            ["a", "b"].map(|letter| snapshot.revocations().artifact(&Digest::parse(&digest(letter)).unwrap()).is_some())
+        };
+        assert_eq!(taken(&revocation), [true, false]);
+        revocation["status"] = json!({"descendants": [digest("b")]});
+        assert_eq!(taken(&revocation), [true, true]);
+        revocation["spec"] = json!(1);
+        assert_eq!(taken(&revocation), [true, true]);
+        revocation["metadata"]["uid"] = json!("2");
+        assert_eq!(taken(&revocation), [false, false]);
     }
 }

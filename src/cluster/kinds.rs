@@ -12,17 +12,48 @@ use kube::runtime::watcher::{Error, Event};
 use serde_json::Value;
 
 use super::objects::{Meta, Objects, Seen};
-use crate::policy::{InvalidPolicy, Policy};
+use crate::policy::{ClusterRules, InvalidPolicy, Policy, PolicyError};
+use crate::revocation::{Revocation, RevocationError};
 use crate::trust::{RootSpec, RootSpecError};
 
 /// The labels of a namespace.
 pub(super) type Labels = BTreeMap<String, String>;
 /// The policies.
 pub(super) type PolicyObjects = Objects<Policy, InvalidPolicy>;
+/// The cluster's own rules: one object counts, whatever others there are.
+pub(super) type ConfigObjects = Objects<ClusterRules, InvalidConfig>;
+/// The revocations.
+pub(super) type RevocationObjects = Objects<Revocation, RevocationError>;
 /// The trust roots, as they are declared.
 pub(super) type TrustRootObjects = Objects<RootSpec, RootSpecError>;
 
-/// A policy as the watch brings it.
+/// Rules that do not parse, and what is in force instead where there is no last good form of them.
+#[derive(Debug)]
+pub(super) struct InvalidConfig {
+    /// Why not.
+    pub(super) error: PolicyError,
+    /// What is in force instead.
+    pub(super) salvaged: ClusterRules,
+}
+
+/// The cluster's own rules as the watch brings them.
+pub(super) fn config(object: &Value) -> Seen<ClusterRules, InvalidConfig> {
+    let salvage = |error| InvalidConfig { salvaged: ClusterRules::salvage(object, &error), error };
+    seen("CountersignConfig", object, ClusterRules::parse(object).map_err(salvage), |flaw| flaw.error.to_string())
+}
+
+/// A revocation as the watch brings it. Entries of it that do not parse do nothing; the others act.
+pub(super) fn revocation(object: &Value) -> Seen<Revocation, RevocationError> {
+    let parsed = Revocation::parse(object);
+    if let Ok(revocation) = &parsed
+        && let Some(invalid) = revocation.invalid().first()
+    {
+        tracing::warn!(name = revocation.name(), %invalid, "an entry of a revocation does nothing");
+    }
+    seen("revocation", object, parsed, ToString::to_string)
+}
+
+/// A policy of the cluster, or of a namespace, as the watch brings it.
 pub(super) fn policy(object: &Value) -> Seen<Policy, InvalidPolicy> {
     let parsed = Policy::parse(object).map_err(|error| InvalidPolicy::salvage(object, error));
     seen("policy", object, parsed, |flaw| flaw.error().to_string())

@@ -137,7 +137,7 @@ impl Record {
 }
 
 /// Competes for a Lease.
-pub struct Candidate {
+pub(super) struct Candidate {
     leases: Api<Lease>,
     name: String,
     identity: String,
@@ -152,13 +152,13 @@ impl fmt::Debug for Candidate {
 
 impl Candidate {
     /// `identity` must be no other replica's: two of one identity would both take the Lease for theirs.
-    pub fn new(client: Client, namespace: &str, name: &str, identity: &str, now: fn() -> Timestamp) -> Self {
+    pub(super) fn new(client: Client, namespace: &str, name: &str, identity: &str, now: fn() -> Timestamp) -> Self {
         let leases = Api::namespaced(client, namespace);
         Self { leases, name: name.to_owned(), identity: identity.to_owned(), now }
     }
 
     /// Competes for ever, and tells `leadership` how it stands. Errors are logged, and tried again.
-    pub async fn compete(&self, leadership: &Leadership) {
+    pub(super) async fn compete(&self, leadership: &Leadership) {
         let mut election = Election::new(self.identity.clone());
         let mut failing = false;
         loop {
@@ -188,7 +188,7 @@ impl Candidate {
     }
 
     /// Gives the Lease back, if it is ours, so that another replica need not wait.
-    pub async fn release(&self, leadership: &Leadership) {
+    pub(super) async fn release(&self, leadership: &Leadership) {
         if !leadership.holds() {
             return;
         }

@@ -125,6 +125,9 @@ impl Cluster {
     /// itself, this would end too, and must be taken for the failure that it is.
     pub async fn watch(self: Arc<Self>) {
         let policies = || self.own(Kind::Policy).map(|event| kinds::parsed(event, kinds::policy)).boxed();
+        let of_namespaces = || self.own(Kind::NamespacePolicy).map(|event| kinds::parsed(event, kinds::policy)).boxed();
+        let configs = || self.own(Kind::Config).map(|event| kinds::parsed(event, kinds::config)).boxed();
+        let revocations = || self.own(Kind::Revocation).map(|event| kinds::parsed(event, kinds::revocation)).boxed();
         let trust_roots = || self.own(Kind::TrustRoot).map(|event| kinds::parsed(event, kinds::trust_root)).boxed();
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
         let namespaces = || {
@@ -133,6 +136,9 @@ impl Cluster {
         };
         tokio::select! {
             () = self.watched.follow("policies", policies, |state| &mut state.policies) => {}
+            () = self.watched.follow("policies of namespaces", of_namespaces, |state| &mut state.namespace_policies) => {}
+            () = self.watched.follow("rules of the cluster", configs, |state| &mut state.configs) => {}
+            () = self.watched.follow("revocations", revocations, |state| &mut state.revocations) => {}
             () = self.watched.follow("trust roots", trust_roots, |state| &mut state.trust_roots) => {}
             () = self.watched.follow("namespaces", namespaces, |state| &mut state.namespaces) => {}
             () = self.declarations.follow_references(|| self.watched.republish()) => {}

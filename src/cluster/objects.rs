@@ -12,22 +12,22 @@ use serde_json::Value;
 
 /// What is known of an object besides its meaning.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Meta {
+pub(super) struct Meta {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// Its namespace, if its kind lives in one.
-    pub namespace: Option<String>,
+    pub(super) namespace: Option<String>,
     /// Tells an object that was deleted and created again from one that was changed.
-    pub uid: String,
+    pub(super) uid: String,
     /// The generation of its `spec`.
-    pub generation: i64,
+    pub(super) generation: i64,
     /// Its `status`, null if it has none.
-    pub status: Arc<Value>,
+    pub(super) status: Arc<Value>,
 }
 
 impl Meta {
     /// What an object says of itself.
-    pub fn of(object: &Value) -> Self {
+    pub(super) fn of(object: &Value) -> Self {
         let metadata = |field: &str| object.pointer(&format!("/metadata/{field}"));
         let text = |field: &str| metadata(field).and_then(Value::as_str).map(str::to_owned);
         Self {
@@ -47,25 +47,25 @@ impl Meta {
 
 /// An object as a watch brought it, parsed before anything is locked.
 #[derive(Debug)]
-pub struct Seen<F, E> {
+pub(super) struct Seen<F, E> {
     /// What it is.
-    pub meta: Meta,
+    pub(super) meta: Meta,
     /// What it means, or why nobody can say.
-    pub parsed: Result<F, E>,
+    pub(super) parsed: Result<F, E>,
 }
 
 /// An object and what it means.
 #[derive(Debug)]
-pub struct Entry<F, E> {
+pub(super) struct Entry<F, E> {
     /// What it is.
-    pub meta: Meta,
+    pub(super) meta: Meta,
     /// What it means.
-    pub form: Form<F, E>,
+    pub(super) form: Form<F, E>,
 }
 
 /// What an object means.
 #[derive(Debug)]
-pub enum Form<F, E> {
+pub(super) enum Form<F, E> {
     /// It parses.
     Valid(Arc<F>),
     /// It does not: what it says now, and its last good form if it had one.
@@ -74,7 +74,7 @@ pub enum Form<F, E> {
 
 impl<F, E> Form<F, E> {
     /// What is in force: what it says, or else what it said last.
-    pub fn in_force(&self) -> Option<&Arc<F>> {
+    pub(super) fn in_force(&self) -> Option<&Arc<F>> {
         match self {
             Self::Valid(form) => Some(form),
             Self::Invalid(_, last_good) => last_good.as_ref(),
@@ -82,7 +82,7 @@ impl<F, E> Form<F, E> {
     }
 
     /// Why it does not parse.
-    pub fn flaw(&self) -> Option<&Arc<E>> {
+    pub(super) fn flaw(&self) -> Option<&Arc<E>> {
         match self {
             Self::Valid(_) => None,
             Self::Invalid(flaw, _) => Some(flaw),
@@ -92,7 +92,7 @@ impl<F, E> Form<F, E> {
 
 /// The objects of one kind.
 #[derive(Debug)]
-pub struct Objects<F, E> {
+pub(super) struct Objects<F, E> {
     known: BTreeMap<String, Entry<F, E>>,
     /// A list that is still coming in.
     listed: BTreeMap<String, Entry<F, E>>,
@@ -106,7 +106,7 @@ impl<F, E> Default for Objects<F, E> {
 
 impl<F, E> Objects<F, E> {
     /// Takes in an event of the watch.
-    pub fn take(&mut self, event: Event<Seen<F, E>>) {
+    pub(super) fn take(&mut self, event: Event<Seen<F, E>>) {
         match event {
             Event::Init => self.listed.clear(),
             Event::InitApply(seen) => {
@@ -125,7 +125,7 @@ impl<F, E> Objects<F, E> {
     }
 
     /// All objects, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry<F, E>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<F, E>> {
         self.known.values()
     }
 

@@ -9,13 +9,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::conditions::{Condition, Truth, Wanted, seconds};
-use super::kinds::{PolicyObjects, TrustRootObjects};
+use super::kinds::{InvalidConfig, PolicyObjects, TrustRootObjects};
 use super::notices::{ObjectRef, Urgency};
 use super::objects::{Entry, Form, Meta};
 use super::status::{Kind, Target};
 use super::watched::State;
 use crate::api::{GROUP, VERSION};
-use crate::policy::{InvalidPolicy, Policy};
+use crate::policy::{ClusterRules, InvalidPolicy, Policy};
+use crate::revocation::{Revocation, RevocationError};
 use crate::trust::{RootProblem, RootSpec, RootSpecError, TrustRoots};
 use crate::trust_store::{RootStatus, TrustStore};
 
@@ -27,6 +28,8 @@ const REFRESHED: &str = "Refreshed";
 const STALE: &str = "Stale";
 /// Whether what was accepted of a trust root outlives a restart.
 const KEPT: &str = "Kept";
+/// Invalid entries of a revocation that a condition names.
+const SHOWN: usize = 8;
 /// Logs that a status names.
 const LOG_LIMIT: usize = 64;
 
@@ -51,12 +54,22 @@ pub(super) struct Remark {
 /// What is wanted of every object.
 pub(super) fn reports(state: &State, store: &TrustStore, now: Timestamp) -> Vec<Report> {
     let roots = store.roots();
-    let policies = policies(&state.policies.objects, &roots, now);
-    policies.chain(trust_roots(&state.trust_roots.objects, &roots, store, now)).collect()
+    let of_cluster = policies(Kind::Policy, &state.policies.objects, &roots, now);
+    let of_namespaces = policies(Kind::NamespacePolicy, &state.namespace_policies.objects, &roots, now);
+    let configs = state.configs.objects.iter().map(|entry| report(Kind::Config, &entry.meta, config(entry)));
+    let revocations = state.revocations.objects.iter();
+    let revocations = revocations.map(|entry| report(Kind::Revocation, &entry.meta, revocation(entry)));
+    let trust_roots = trust_roots(&state.trust_roots.objects, &roots, store, now);
+    of_cluster.chain(of_namespaces).chain(configs).chain(revocations).chain(trust_roots).collect()
 }
 
-fn policies<'a>(objects: &'a PolicyObjects, roots: &'a TrustRoots, now: Timestamp) -> impl Iterator<Item = Report> {
-    objects.iter().map(move |entry| report(Kind::Policy, &entry.meta, policy(entry, roots, now)))
+fn policies<'a>(
+    kind: Kind,
+    objects: &'a PolicyObjects,
+    roots: &'a TrustRoots,
+    now: Timestamp,
+) -> impl Iterator<Item = Report> {
+    objects.iter().map(move |entry| report(kind, &entry.meta, policy(entry, roots, now)))
 }
 
 fn trust_roots<'a>(
@@ -94,6 +107,43 @@ fn policy(entry: &Entry<Policy, InvalidPolicy>, roots: &TrustRoots, now: Timesta
                 Condition::new(Truth::False, reason, format!("{problem}; what needs it is denied"))
             }
             None => Condition::new(Truth::True, "Accepted", "images are judged by it"),
+        },
+    };
+    Wanted::default().condition(READY, ready)
+}
+
+fn config(entry: &Entry<ClusterRules, InvalidConfig>) -> Wanted {
+    let ready = match &entry.form {
+        Form::Valid(_) => Condition::new(Truth::True, "Accepted", "the rules are in force"),
+        Form::Invalid(flaw, last_good) => {
+            let then = match last_good {
+                Some(_) => "what it said before is in force",
+                None => "unmatched images are denied, and nothing is exempt or delegated",
+            };
+            Condition::new(Truth::False, "ConfigInvalid", format!("{}; {then}", flaw.error))
+        }
+    };
+    Wanted::default().condition(READY, ready)
+}
+
+fn revocation(entry: &Entry<Revocation, RevocationError>) -> Wanted {
+    let ready = match &entry.form {
+        Form::Invalid(flaw, last_good) => {
+            let then = if last_good.is_some() { "what it said before acts" } else { "it does nothing" };
+            Condition::new(Truth::False, "RevocationInvalid", format!("{flaw}; {then}"))
+        }
+        Form::Valid(revocation) if revocation.is_suspended() => {
+            Condition::new(Truth::False, "Suspended", "it is only a suggestion and does not act")
+        }
+        Form::Valid(revocation) => match revocation.invalid() {
+            [] => Condition::new(Truth::True, "Acting", "every entry acts"),
+            invalid => {
+                let some: Vec<String> = invalid.iter().take(SHOWN).map(ToString::to_string).collect();
+                let more = invalid.len().saturating_sub(SHOWN);
+                let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+                let message = format!("{}{more}; all else in it acts", some.join(", "));
+                Condition::new(Truth::False, "RevocationInvalid", message)
+            }
         },
     };
     Wanted::default().condition(READY, ready)
@@ -207,7 +257,9 @@ impl Report {
         let remark = |(kind, condition): (&&'static str, &Condition)| {
             let text = |field: &str| before(kind).and_then(|before| before.get(field)).and_then(Value::as_str);
             let good = if *kind == STALE { Truth::False } else { Truth::True };
-            let is_bad = condition.truth != good && condition.truth != Truth::Unknown;
+            // Whoever suspended a revocation knows it.
+            let is_bad =
+                condition.truth != good && condition.truth != Truth::Unknown && condition.reason != "Suspended";
             let was_bad = text("status").is_some_and(|status| status != good.as_str() && status != "Unknown");
             let urgency = match (is_bad, was_bad) {
                 (true, true) if text("reason") == Some(condition.reason) => return None,
@@ -339,5 +391,29 @@ mod tests {
         assert_eq!(remarks(good(), said("False", "TufRollback")), [(Urgency::Normal, "Refreshed")]);
         assert_eq!(remarks(good(), said("True", "Refreshed")), []);
         assert_eq!(remarks(good(), Value::Null), []);
+    }
+
+    #[test]
+    fn a_revocation_is_ready_if_every_entry_acts() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let taken = |spec: Value| {
+            let mut state = State::default();
+            let object = object("SignatureRevocation", "r", &spec);
+            state.revocations.objects.take(Event::Apply(kinds::revocation(&object)));
+            let entry = state.revocations.objects.iter().next().unwrap();
+            let mut wanted = revocation(entry);
+            wanted.conditions.remove(READY).unwrap()
+        };
+        let good = json!({"reason": "leaked", "artifacts": [{"digest": digest}]});
+        assert_eq!(taken(good.clone()).reason, "Acting");
+        let mut mixed = good.clone();
+        mixed["artifacts"] = json!([{"digest": digest}, {"digest": "sha256:beef"}]);
+        let condition = taken(mixed);
+        assert_eq!((condition.truth, condition.reason), (Truth::False, "RevocationInvalid"));
+        assert!(condition.message.contains("spec.artifacts[1]"), "{}", condition.message);
+        let mut suspended = good;
+        suspended["suspended"] = json!(true);
+        assert_eq!(taken(suspended).reason, "Suspended");
+        assert_eq!(taken(json!(1)).reason, "RevocationInvalid");
     }
 }

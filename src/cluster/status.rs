@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::conditions::Wanted;
 use super::lease::Leadership;
-use crate::api::{ClusterSignaturePolicy, SignatureRevocation, SignatureTrustRoot};
+use crate::api::{ClusterSignaturePolicy, CountersignConfig, SignaturePolicy, SignatureRevocation, SignatureTrustRoot};
 
 /// Attempts to write one status.
 const ATTEMPTS: u32 = 5;
@@ -34,6 +34,10 @@ const MANAGER: &str = "countersign";
 pub enum Kind {
     /// `ClusterSignaturePolicy`.
     Policy,
+    /// `SignaturePolicy`.
+    NamespacePolicy,
+    /// `CountersignConfig`.
+    Config,
     /// `SignatureTrustRoot`.
     TrustRoot,
     /// `SignatureRevocation`.
@@ -45,6 +49,8 @@ impl Kind {
     pub fn resource(self) -> ApiResource {
         match self {
             Self::Policy => ApiResource::erase::<ClusterSignaturePolicy>(&()),
+            Self::NamespacePolicy => ApiResource::erase::<SignaturePolicy>(&()),
+            Self::Config => ApiResource::erase::<CountersignConfig>(&()),
             Self::TrustRoot => ApiResource::erase::<SignatureTrustRoot>(&()),
             Self::Revocation => ApiResource::erase::<SignatureRevocation>(&()),
         }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::declarations::Declarations;
-use super::kinds::{Labels, PolicyObjects, TrustRootObjects};
+use super::kinds::{ConfigObjects, Labels, PolicyObjects, RevocationObjects, TrustRootObjects};
 use super::objects::{Objects, Seen};
 use super::{NotReady, STALE_AFTER, UNREADY_AFTER, index};
 use crate::policy::{Snapshot, Unmatched};
@@ -40,6 +40,9 @@ pub(super) struct Watched {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) policies: Kept<PolicyObjects>,
+    pub(super) namespace_policies: Kept<PolicyObjects>,
+    pub(super) configs: Kept<ConfigObjects>,
+    pub(super) revocations: Kept<RevocationObjects>,
     pub(super) namespaces: Kept<Objects<Labels, Infallible>>,
     pub(super) trust_roots: Kept<TrustRootObjects>,
 }
@@ -59,9 +62,12 @@ pub(super) struct Health {
 }
 
 impl State {
-    fn health(&self) -> [(&'static str, Health); 3] {
+    fn health(&self) -> [(&'static str, Health); 6] {
         [
             ("policies", self.policies.health),
+            ("policies of namespaces", self.namespace_policies.health),
+            ("rules of the cluster", self.configs.health),
+            ("revocations", self.revocations.health),
             ("namespaces", self.namespaces.health),
             ("trust roots", self.trust_roots.health),
         ]
@@ -217,8 +223,14 @@ mod tests {
             let well = || stream::iter(listed()).chain(stream::pending()).boxed();
             let policies = watched.follow("policies", well, |state| &mut state.policies);
             let well = || stream::iter(listed()).chain(stream::pending()).boxed();
+            let of_namespaces = watched.follow("policies of namespaces", well, |state| &mut state.namespace_policies);
+            let well = || stream::iter(listed()).chain(stream::pending()).boxed();
+            let configs = watched.follow("rules", well, |state| &mut state.configs);
+            let well = || stream::iter(listed()).chain(stream::pending()).boxed();
+            let revocations = watched.follow("revocations", well, |state| &mut state.revocations);
+            let well = || stream::iter(listed()).chain(stream::pending()).boxed();
             let roots = watched.follow("trust roots", well, |state| &mut state.trust_roots);
-            let all = async { tokio::join!(tried, policies, roots) };
+            let all = async { tokio::join!(tried, policies, of_namespaces, configs, revocations, roots) };
             let _ = tokio::time::timeout(Duration::from_mins(10), all).await;
         }
         (watched, starts.into_inner())
@@ -279,7 +291,13 @@ mod tests {
         };
         assert_eq!(unlisted(&watched), "policies");
         list(&watched, |state| &mut state.policies);
-        assert_eq!(unlisted(&watched), "namespaces", "one list of three is not enough");
+        assert_eq!(unlisted(&watched), "policies of namespaces", "one list of six is not enough");
+        list(&watched, |state| &mut state.namespace_policies);
+        assert_eq!(unlisted(&watched), "rules of the cluster");
+        list(&watched, |state| &mut state.configs);
+        assert_eq!(unlisted(&watched), "revocations");
+        list(&watched, |state| &mut state.revocations);
+        assert_eq!(unlisted(&watched), "namespaces");
         list(&watched, |state| &mut state.namespaces);
         assert_eq!(unlisted(&watched), "trust roots");
         list(&watched, |state| &mut state.trust_roots);
@@ -296,10 +314,17 @@ mod tests {
     async fn a_broken_object_keeps_nobody_from_being_ready() {
         let watched = watched();
         list(&watched, |state| &mut state.policies);
+        list(&watched, |state| &mut state.namespace_policies);
         list(&watched, |state| &mut state.namespaces);
         let broken = serde_json::json!({"metadata": {"name": "broken"}, "spec": 1});
         for event in [Event::Init, Event::InitApply(kinds::trust_root(&broken)), Event::InitDone] {
             watched.take(event, |state| &mut state.trust_roots);
+        }
+        for event in [Event::Init, Event::InitApply(kinds::revocation(&broken)), Event::InitDone] {
+            watched.take(event, |state| &mut state.revocations);
+        }
+        for event in [Event::Init, Event::InitApply(kinds::config(&broken)), Event::InitDone] {
+            watched.take(event, |state| &mut state.configs);
         }
         watched.take(Event::Apply(kinds::policy(&broken)), |state| &mut state.policies);
         assert!(watched.ready().is_ok());

@@ -25,6 +25,11 @@ fn object(kind: &str, spec: &Value) -> Value {
     json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": kind, "metadata": {"name": "public-good"}, "spec": spec})
 }
 
+fn revocation(digests: &[&str]) -> Value {
+    let artifacts: Vec<Value> = digests.iter().map(|digest| json!({"digest": digest})).collect();
+    object("SignatureRevocation", &json!({"reason": "leaked", "artifacts": artifacts}))
+}
+
 fn review(operation: &str, object: &Value, old: &Value) -> Value {
     let kind = if object.is_null() { &old["kind"] } else { &object["kind"] };
     json!({
@@ -53,9 +58,17 @@ fn with(mut object: Value, pointer: &str, value: Value) -> Value {
     object
 }
 
+const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
 #[test]
 fn what_parses_is_taken_and_what_does_not_is_refused_with_its_path() {
-    let accepted = [policy("public-good"), object("SignatureTrustRoot", &json!({"publicGood": {}}))];
+    let namespaced = with(policy("public-good"), "/kind", json!("SignaturePolicy"));
+    let accepted = [
+        policy("public-good"),
+        with(namespaced, "/metadata/namespace", json!("n")),
+        object("SignatureTrustRoot", &json!({"publicGood": {}})),
+        with(object("CountersignConfig", &json!({"unmatched": "Deny"})), "/metadata/name", json!("cluster")),
+    ];
     for object in &accepted {
         assert_eq!(created(object), json!({"uid": "u-1", "allowed": true}));
         // An unknown field, which the API server would keep and nobody would heed.
@@ -64,6 +77,7 @@ fn what_parses_is_taken_and_what_does_not_is_refused_with_its_path() {
         let message = answer["status"]["message"].as_str().unwrap();
         assert!(message.contains("typo") && message.ends_with("Invalid]"), "{message}");
     }
+    assert_eq!(created(&revocation(&[DIGEST])), json!({"uid": "u-1", "allowed": true}));
     let answer = created(&with(policy("public-good"), "/spec/images/0", json!("ghcr.io/acme/app:tag")));
     assert!(answer["status"]["message"].as_str().unwrap().contains("spec.images[0]"), "{answer}");
 }
@@ -75,8 +89,20 @@ fn a_reference_that_is_not_there_is_a_warning_if_anybody_knows() {
     let warnings = answer["warnings"].as_array().unwrap();
     assert!(warnings.len() == 1 && warnings[0].as_str().unwrap().contains("[ReferenceNotFound]"), "{answer}");
     let body = review("CREATE", &policy("elsewhere"), &Value::Null).to_string();
-    let unknown = serde_json::to_value(super::answer(body.as_bytes(), &Known(false))).unwrap();
+    let unknown = serde_json::to_value(answer(body.as_bytes(), &Known(false))).unwrap();
     assert_eq!(unknown["response"], json!({"uid": "u-1", "allowed": true}));
+}
+
+#[test]
+fn a_revocation_with_one_valid_entry_is_taken_and_one_without_is_not() {
+    let mixed = created(&revocation(&["sha256:beef", DIGEST]));
+    assert_eq!((&mixed["allowed"], mixed["warnings"].as_array().map(Vec::len)), (&json!(true), Some(1)), "{mixed}");
+    let typo = created(&with(revocation(&[DIGEST]), "/spec/typo", json!(1)));
+    assert_eq!((&typo["allowed"], typo["warnings"].as_array().map(Vec::len)), (&json!(true), Some(1)), "{typo}");
+    for digests in [&["sha256:beef"][..], &[]] {
+        let answer = created(&revocation(digests));
+        assert_eq!((&answer["allowed"], &answer["status"]["code"]), (&json!(false), &json!(422)), "{answer}");
+    }
 }
 
 #[test]
@@ -116,7 +142,18 @@ fn what_cannot_be_decoded_is_denied() {
     for review in bad {
         assert_eq!(answered(&review)["allowed"], false, "{review}");
     }
-    let answer = serde_json::to_value(super::answer(b"{", &Known(true))).unwrap();
+    let answer = serde_json::to_value(answer(b"{", &Known(true))).unwrap();
     assert_eq!((&answer["response"]["allowed"], &answer["response"]["status"]["code"]), (&json!(false), &json!(400)));
     assert_eq!(answered(&good)["allowed"], true);
+}
+
+#[test]
+fn warnings_are_bounded_and_of_one_line() {
+    let many: Vec<String> = (0..40).map(|number| format!("sha256:\n{number}")).collect();
+    let mut digests: Vec<&str> = many.iter().map(String::as_str).collect();
+    digests.push(DIGEST);
+    let answer = created(&revocation(&digests));
+    let warnings = answer["warnings"].as_array().unwrap();
+    assert_eq!((warnings.len(), warnings.last()), (17, Some(&json!("and 24 more"))));
+    assert!(warnings.iter().all(|line| !line.as_str().unwrap().contains('\n') && line.as_str().unwrap().len() <= 512));
 }

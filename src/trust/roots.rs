@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{EMBEDDED, TrustError, TrustMaterial};
+use super::{EMBEDDED, TrustError, TrustMaterial, TufRoles};
 use crate::api::OnStale;
 
 /// The trust roots of a request, by name.
 #[derive(Clone, Debug, Default)]
 pub struct TrustRoots {
     by_name: BTreeMap<String, State>,
+    roles: TufRoles,
 }
 
 #[derive(Clone, Debug)]
@@ -99,6 +100,18 @@ impl TrustRoots {
         self.by_name.insert(name.to_owned(), State::Unavailable { reason: reason.to_owned() });
     }
 
+    /// With who may sign for delegated roles of the roots' repositories.
+    #[must_use]
+    pub fn with_roles(mut self, roles: TufRoles) -> Self {
+        self.roles = roles;
+        self
+    }
+
+    /// Who may sign for delegated roles.
+    pub fn roles(&self) -> &TufRoles {
+        &self.roles
+    }
+
     /// The material of this name, whatever its age.
     pub fn find(&self, name: &str) -> Option<&TrustMaterial> {
         match self.by_name.get(name)? {
@@ -125,6 +138,19 @@ impl TrustRoots {
         }
     }
 
+    /// These roots, with what others have under a name in place of their own. None: it is the same, or the others have no material.
+    #[must_use]
+    pub fn with_newer(&self, name: &str, others: &Self) -> Option<Self> {
+        let newer = others.find(name)?;
+        if self.find(name).is_some_and(|own| own.digest() == newer.digest()) {
+            return None;
+        }
+        let state = others.by_name.get(name)?.clone();
+        let mut roots = self.clone();
+        roots.by_name.insert(name.to_owned(), state);
+        Some(roots)
+    }
+
     /// The names, with those that cannot be used.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
@@ -134,7 +160,7 @@ impl TrustRoots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::PUBLIC_GOOD;
+    use crate::trust::{GITHUB, PUBLIC_GOOD, STAGING, instance};
 
     #[test]
     fn a_root_counts_up_to_its_last_fresh_moment() {
@@ -158,5 +184,19 @@ mod tests {
         assert_eq!(roots.usable(PUBLIC_GOOD, until).unwrap_err().code(), "TrustRootUnavailable");
         assert!(roots.find(PUBLIC_GOOD).is_none());
         assert_eq!(roots.usable("other", until).unwrap_err().code(), "TrustRootUnknown");
+    }
+
+    #[test]
+    fn a_newer_root_takes_the_place_of_its_own_name_only() {
+        let embedded = TrustRoots::embedded().unwrap();
+        let mut others = TrustRoots::default();
+        others.insert_unavailable(STAGING, "nothing was delivered yet");
+        others.insert(TrustMaterial::embedded(GITHUB).unwrap());
+        let own = TrustMaterial::parse(PUBLIC_GOOD, instance(STAGING).unwrap().embedded_trusted_root_json()).unwrap();
+        others.insert(own.clone());
+        assert!(["other", STAGING, GITHUB].iter().all(|name| embedded.with_newer(name, &others).is_none()));
+        let newer = embedded.with_newer(PUBLIC_GOOD, &others).unwrap();
+        assert_eq!(newer.find(PUBLIC_GOOD).unwrap().digest(), own.digest());
+        assert_eq!(newer.find(STAGING).unwrap().digest(), embedded.find(STAGING).unwrap().digest());
     }
 }

@@ -23,7 +23,7 @@ pub const READ: Duration = Duration::from_secs(10);
 /// Time for one file.
 pub const FILE: Duration = Duration::from_secs(30);
 /// Time for a whole refresh.
-pub const REFRESH: Duration = Duration::from_secs(60);
+pub const REFRESH: Duration = Duration::from_mins(1);
 
 /// The bounds in the form that the TUF library takes.
 pub(super) fn updater() -> sigstore_tuf::UpdaterConfig {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use sigstore_tuf::{Role as _, TargetFile, Targets, Updater};
+use sigstore_tuf::{Role, TargetFile, Targets, Updater};
 
 use super::archive::Files;
 use super::kept::Kept;
@@ -139,7 +139,7 @@ impl TufClient {
     pub fn expires(&self) -> Timestamp {
         let trusted = self.updater.trusted();
         let others = [trusted.timestamp().map(|role| role.expires), trusted.snapshot().map(|role| role.expires)];
-        let all = others.into_iter().flatten().chain(self.roles().map(|role| role.expires()));
+        let all = others.into_iter().flatten().chain(self.roles().map(Role::expires));
         all.fold(trusted.root().expires, Timestamp::min)
     }
 

@@ -3,12 +3,14 @@
 //! A root that comes through TUF has a task of its own; `declare` starts it and never waits. What has no task is published at once. No
 //! lock is held while anything is awaited: tasks own what they work on and put what they found into a small record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -20,6 +22,7 @@ use super::refresh::{Delivered, Holdings};
 use super::status::{Refreshes, RootReading, RootStatus};
 use super::task::{Command, Task};
 use super::{RefreshError, bounds};
+use crate::judge::NewerRoots;
 use crate::registry::RegistryClient;
 use crate::trust::{PinnedRoot, RootSource, RootSpec, TrustMaterial, TrustRoots, TufSpec};
 
@@ -250,6 +253,20 @@ impl TrustStore {
         self.ask(name, deadline, |reply| Command::Refresh { reply }).await.unwrap_or(false)
     }
 
+    /// These roots with the newest of some names in them, after a refresh where what is published is what they have. None: nothing is newer.
+    async fn newest(&self, names: &BTreeSet<String>, than: &TrustRoots, deadline: Instant) -> Option<TrustRoots> {
+        let one = async |name: &String| {
+            if than.with_newer(name, &self.roots()).is_none() {
+                self.refresh_now(name, deadline).await;
+            }
+        };
+        futures::future::join_all(names.iter().map(one)).await;
+        let published = self.roots();
+        names.iter().fold(None, |found: Option<TrustRoots>, name| {
+            found.as_ref().unwrap_or(than).with_newer(name, &published).or(found)
+        })
+    }
+
     /// A target of a root's repository, verified by fresh metadata.
     ///
     /// # Errors
@@ -322,7 +339,7 @@ impl TrustStore {
 
     /// Sums of the refreshes of all roots.
     pub fn refreshes(&self) -> Refreshes {
-        let counts = self.lock().values().fold(Refreshes::default(), |sum, root| match root {
+        self.lock().values().fold(Refreshes::default(), |sum, root| match root {
             Declared::Tuf { record, .. } => {
                 let Refreshes { succeeded, refused, failed } = record.lock().status.refreshes;
                 Refreshes {
@@ -332,12 +349,22 @@ impl TrustStore {
                 }
             }
             Declared::Refused { .. } | Declared::Fixed(..) => sum,
-        });
-        counts
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Declared>> {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NewerRoots for TrustStore {
+    fn newer<'a>(
+        &'a self,
+        names: &'a BTreeSet<String>,
+        than: &'a TrustRoots,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Option<TrustRoots>> {
+        self.newest(names, than, deadline).boxed()
     }
 }
 
