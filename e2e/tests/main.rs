@@ -16,6 +16,7 @@
 )]
 
 mod certificates;
+mod controllers;
 mod failure;
 mod keyless;
 mod keys;
@@ -56,7 +57,7 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 11] = [
+const FEATURES: [(&str, &[Case]); 12] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
@@ -67,6 +68,7 @@ const FEATURES: [(&str, &[Case]); 11] = [
     ("workloads", workloads::CASES),
     ("updates", updates::CASES),
     ("policies", policies::CASES),
+    ("controllers", controllers::CASES),
     ("failure", failure::CASES),
 ];
 
@@ -156,6 +158,11 @@ fn run_one(stack: &Stack, name: &str, namespace: &str, run: Run) -> bool {
         }
     }
     result.is_ok()
+}
+
+/// Prints a figure that a case measured.
+pub(crate) fn say(text: &str) {
+    println!("        {text}");
 }
 
 /// A namespace named after the case.
