@@ -16,7 +16,9 @@
 //! tuf          TUF repositories made by python-tuf, and a mirror that can be told to misbehave
 //! python       signatures by sigstore-python, which shares no code with cosign
 //! countersign  `countersign serve` as its own process, and its webhook registration
+//! resource     trust roots and revocations as objects, and what the controller says about them
 //! manifest     Pods, workloads and policies as JSON
+//! load         Pods that are tried all the time while something else changes
 //! stack        all of it together, and a namespace with its policies for each case
 //! ```
 //!
@@ -36,10 +38,12 @@ pub mod files;
 mod http;
 pub mod kubectl;
 pub mod layout;
+pub mod load;
 pub mod manifest;
 pub mod process;
 pub mod python;
 pub mod registry;
+pub mod resource;
 pub mod sigstore;
 pub mod stack;
 pub mod tools;

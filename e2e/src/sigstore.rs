@@ -38,12 +38,15 @@ pub const BORROWER: &str = "borrower";
 /// The trust root that is [`PRIVATE`] without its certificate transparency log.
 pub const WITHOUT_CT_LOG: &str = "private-without-ct-log";
 
+/// The trust root that is [`PRIVATE`] with the log of [`STRANGER`].
+const STRANGE_LOG: &str = "private-strange-log";
+
 /// Trust roots in which one service of [`PRIVATE`] is the stranger's, and the code with which each refuses what [`PRIVATE`] accepts: in the
 /// order of the members of `instance::write_trusted_root`.
 pub const MIXED: [(&str, &str); 4] = [
     ("private-strange-authority", "[CertificateInvalid]"),
     ("private-strange-ct-log", "[CertificateTransparencyMissing]"),
-    ("private-strange-log", "[LogEntryInvalid]"),
+    (STRANGE_LOG, "[LogEntryInvalid]"),
     ("private-strange-timestamps", "[TimestampInvalid]"),
 ];
 
@@ -74,6 +77,8 @@ pub struct Sigstore {
     pub borrower: Services,
     /// Certificates of the private instance, logs and timestamps of both.
     pub pair: Services,
+    /// The private instance with the stranger's log, as after its own was replaced.
+    pub moved: Services,
     _liars: Vec<FileServer>,
     roots: Vec<(&'static str, PathBuf)>,
 }
@@ -119,6 +124,13 @@ impl Sigstore {
         };
         let both = [&private, &stranger];
         instance::write_signing_config(cosign, &issuer, Some(&private), &both, &both, &pair.signing_config)?;
+        let moved = Services {
+            signing_config: path("moved-signing-config"),
+            trusted_root: path(STRANGE_LOG),
+            ..private.services().clone()
+        };
+        let config = &moved.signing_config;
+        instance::write_signing_config(cosign, &issuer, Some(&private), &[&stranger], &[&private], config)?;
         for (name, operators) in [(PAIR, [Some("acme"), Some("other")])].into_iter().chain(PAIR_OF_ONE) {
             write_operated(both, operators, &path(name))?;
             roots.push((name, path(name)));
@@ -134,7 +146,7 @@ impl Sigstore {
         down.stop();
         write_logged_at(&private, down.url(), &path(LOG_DOWN))?;
         roots.push((LOG_DOWN, path(LOG_DOWN)));
-        Ok(Self { issuer, private, stranger, borrower, pair, _liars: liars, roots })
+        Ok(Self { issuer, private, stranger, borrower, pair, moved, _liars: liars, roots })
     }
 
     /// The arguments by which countersign gets all trust roots.

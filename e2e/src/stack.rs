@@ -19,7 +19,7 @@ use crate::manifest;
 use crate::process::{Outcome, eventually};
 use crate::python::SigstorePython;
 use crate::registry::{Access, PushedImage, Registry};
-use crate::sigstore::{Fork, Sigstore};
+use crate::sigstore::{Fork, Instance, Sigstore};
 use crate::tools::{Tools, countersign_binary, repository_root};
 
 /// Until a policy that was written takes effect; a watch delivers it in milliseconds.
@@ -175,6 +175,12 @@ impl Stack {
         };
         let started = self.private.get_or_init(|| start().map_err(|error| format!("{error:#}")));
         started.as_ref().map_err(|error| anyhow!("the private Sigstore instances did not start: {error}"))
+    }
+
+    /// Starts another Sigstore instance, which takes the same issuer's tokens, for a case that harms it.
+    pub fn start_sigstore(&self, sigstore: &Sigstore, name: &str) -> Result<Instance> {
+        let folder = self.new_folder()?;
+        Instance::start(&self.tools, &self.cosign, &sigstore.issuer, name, &folder, &self.logs)
     }
 
     /// Starts a fork of the private instance's log.

@@ -21,12 +21,19 @@ use crate::tools::{Tools, repository_root};
 /// The target with the Sigstore trusted root.
 pub const TRUSTED_ROOT: &str = "trusted_root.json";
 
-/// A TUF repository and its mirror.
+/// A TUF repository that python-tuf writes, and its mirror.
 #[derive(Debug)]
 pub struct TufRepository {
     python: PathBuf,
     folder: PathBuf,
-    mirror: FileServer,
+    mirror: Mirror,
+}
+
+/// A repository on the web, over TLS, by whoever wrote its files.
+#[derive(Debug)]
+pub struct Mirror {
+    folder: PathBuf,
+    server: FileServer,
     authority: Authority,
     serving: Arc<Mutex<Serving>>,
 }
@@ -36,30 +43,67 @@ pub struct TufRepository {
 pub enum Serving {
     /// The repository as it is.
     Newest,
-    /// The repository as it was when [`TufRepository::keep`] returned this folder.
+    /// The repository as it was when [`Mirror::keep`] returned this folder.
     Kept(PathBuf),
     /// The repository as it is, but for one change in every file whose name ends so. Metadata stays well-formed: it expires later.
     Tampered(&'static str),
 }
 
-impl TufRepository {
-    /// Makes a repository with a trusted root and serves it. `folder` is its own.
-    pub fn create(tools: &Tools, folder: &Path, trusted_root: &Value) -> Result<Self> {
+impl Mirror {
+    /// Serves a folder: metadata at its top, targets below `targets`.
+    pub fn start(folder: &Path) -> Result<Self> {
         let (authority, serving) = (Authority::new("tuf-mirror")?, Arc::new(Mutex::new(Serving::Newest)));
-        let public = folder.join("public");
-        let served = Arc::clone(&serving);
+        let manner = Arc::clone(&serving);
         let edit = move |path: &str, content: Option<Vec<u8>>| {
-            let serving = served.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let serving = manner.lock().unwrap_or_else(PoisonError::into_inner).clone();
             match serving {
                 // The server has seen to it that the path stays inside.
                 Serving::Kept(folder) => fs::read(folder.join(path)).ok(),
-                Serving::Tampered(end) if path.ends_with(end) => content.map(tampered),
+                Serving::Tampered(end) if path.ends_with(end) => content.as_deref().map(tampered),
                 Serving::Newest | Serving::Tampered(_) => content,
             }
         };
-        let mirror = FileServer::start_tls(&public, Box::new(edit), &authority.serving()?)?;
-        let python = tools.path("python-with-tuf");
-        let repository = Self { python, folder: folder.to_owned(), mirror, authority, serving };
+        let server = FileServer::start_tls(folder, Box::new(edit), &authority.serving()?)?;
+        Ok(Self { folder: folder.to_owned(), server, authority, serving })
+    }
+
+    /// Remembers the repository as it is.
+    pub fn keep(&self) -> Result<Serving> {
+        let kept = tempfile::tempdir_in(self.folder.parent().context("no folder beside it")?)?.keep();
+        copy(&self.folder, &kept)?;
+        Ok(Serving::Kept(kept))
+    }
+
+    /// What is served from now on.
+    pub fn serve(&self, serving: Serving) {
+        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = serving;
+    }
+
+    /// Whether it answers nobody.
+    pub fn set_down(&self, down: bool) {
+        self.server.set_down(down);
+    }
+
+    /// The root that clients start from.
+    pub fn first_root(&self) -> Result<String> {
+        let file = self.folder.join("1.root.json");
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+    }
+
+    /// The `spec` of a trust root that comes from here.
+    pub fn spec(&self) -> Result<Value> {
+        Ok(json!({
+            "tuf": {"mirror": self.server.url(), "root": {"inline": self.first_root()?}},
+            "ca": self.authority.certificate(),
+        }))
+    }
+}
+
+impl TufRepository {
+    /// Makes a repository with a trusted root and serves it. `folder` is its own.
+    pub fn create(tools: &Tools, folder: &Path, trusted_root: &Value) -> Result<Self> {
+        let mirror = Mirror::start(&folder.join("public"))?;
+        let repository = Self { python: tools.path("python-with-tuf"), folder: folder.to_owned(), mirror };
         repository.change(&["create", &repository.holding(TRUSTED_ROOT, trusted_root)?])?;
         Ok(repository)
     }
@@ -84,53 +128,15 @@ impl TufRepository {
         self.change(&[further, &[&target]].concat())
     }
 
-    /// Remembers the repository as it is.
-    pub fn keep(&self) -> Result<Serving> {
-        let kept = tempfile::tempdir_in(&self.folder)?.keep();
-        copy(&self.folder.join("public"), &kept)?;
-        Ok(Serving::Kept(kept))
-    }
-
-    /// What the mirror serves from now on.
-    pub fn serve(&self, serving: Serving) {
-        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = serving;
-    }
-
     /// The mirror.
-    pub fn mirror(&self) -> &FileServer {
+    pub fn mirror(&self) -> &Mirror {
         &self.mirror
-    }
-
-    /// The folder that the mirror serves.
-    pub fn public(&self) -> PathBuf {
-        self.folder.join("public")
-    }
-
-    /// The root that clients start from.
-    pub fn first_root(&self) -> Result<String> {
-        let file = self.public().join("1.root.json");
-        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
-    }
-
-    /// The `spec` of a trust root that comes from here.
-    pub fn spec(&self) -> Result<Value> {
-        Ok(json!({
-            "tuf": {"mirror": self.mirror.url(), "root": {"inline": self.first_root()?}},
-            "ca": self.authority.certificate(),
-        }))
     }
 }
 
-/// One change that leaves JSON well-formed.
-fn tampered(content: Vec<u8>) -> Vec<u8> {
-    let text = String::from_utf8_lossy(&content);
-    let changed = text.replacen("\"expires\": \"2", "\"expires\": \"3", 1);
-    if changed != text {
-        return changed.into_bytes();
-    }
-    let mut content = content;
-    content.push(b' ');
-    content
+/// One digit of a date changed: the length stays, JSON stays well-formed, metadata expires later.
+fn tampered(content: &[u8]) -> Vec<u8> {
+    String::from_utf8_lossy(content).replacen("\":\"20", "\":\"30", 1).into_bytes()
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

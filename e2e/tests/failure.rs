@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::keyless::{push_attested, push_unsigned};
 use crate::proofs::with;
-use crate::{Case, Run};
+use crate::{Case, Run, say};
 
 pub(crate) const CASES: &[Case] = &[
     ("the probes and the metrics answer", Run::Admission(probes)),
@@ -31,7 +31,7 @@ fn probes(sandbox: &Sandbox<'_>) -> Result<()> {
 /// Nothing is asked for the embedded roots. The time is printed; it has no limit here.
 fn offline(sandbox: &Sandbox<'_>) -> Result<()> {
     let instance = sandbox.stack().start_offline_instance("offline")?;
-    println!("        ready {:.0} ms after its start", instance.ready_after().as_secs_f64() * 1e3);
+    say(&format!("ready {:.0} ms after its start", instance.ready_after().as_secs_f64() * 1e3));
     let sandbox = sandbox.with_instance("offline")?;
     let registry = &sandbox.stack().with_referrers;
     let _policy = sandbox.govern(&provenance_by(ISSUER, SUBJECT))?;

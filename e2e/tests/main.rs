@@ -25,6 +25,7 @@ mod policies;
 mod private_sigstore;
 mod proofs;
 mod registries;
+mod trust_roots;
 mod updates;
 mod workloads;
 
@@ -57,7 +58,7 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 12] = [
+const FEATURES: [(&str, &[Case]); 13] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
@@ -69,6 +70,7 @@ const FEATURES: [(&str, &[Case]); 12] = [
     ("updates", updates::CASES),
     ("policies", policies::CASES),
     ("controllers", controllers::CASES),
+    ("trust roots", trust_roots::CASES),
     ("failure", failure::CASES),
 ];
 
