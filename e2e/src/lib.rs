@@ -13,6 +13,7 @@
 //! layout       an OCI image layout folder, pushed to a registry as it is
 //! cosign       key pairs, signatures and attestations by cosign itself
 //! sigstore     private Sigstore instances, their issuer and their trusted roots
+//! facts        what a signature carries that a revocation can name
 //! tuf          TUF repositories made by python-tuf, and a mirror that can be told to misbehave
 //! python       signatures by sigstore-python, which shares no code with cosign
 //! countersign  `countersign serve` as its own process, and its webhook registration
@@ -34,6 +35,7 @@ pub mod certificate;
 pub mod cluster;
 pub mod cosign;
 pub mod countersign;
+pub mod facts;
 pub mod files;
 mod http;
 pub mod kubectl;

@@ -25,6 +25,7 @@ mod policies;
 mod private_sigstore;
 mod proofs;
 mod registries;
+mod revocations;
 mod trust_roots;
 mod updates;
 mod workloads;
@@ -58,7 +59,7 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 13] = [
+const FEATURES: [(&str, &[Case]); 14] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
@@ -71,6 +72,7 @@ const FEATURES: [(&str, &[Case]); 13] = [
     ("policies", policies::CASES),
     ("controllers", controllers::CASES),
     ("trust roots", trust_roots::CASES),
+    ("revocations", revocations::CASES),
     ("failure", failure::CASES),
 ];
 
