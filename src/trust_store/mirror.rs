@@ -14,6 +14,7 @@ use super::archive::Files;
 use super::folder::FolderMirror;
 use super::http::HttpMirror;
 use super::kept::KeptMirror;
+use super::unique::repeats_a_name;
 
 /// What kind of file is asked for: the two live below different addresses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -113,7 +114,12 @@ pub(super) struct Asked {
 impl Asked {
     fn fetch<'a>(&'a self, kind: Kind, path: &'a str, cap: u64) -> FetchFuture<'a> {
         Box::pin(async move {
-            let fetched = self.mirror.fetch(kind, path, cap, &self.notes).await;
+            let fetched = self.mirror.fetch(kind, path, cap, &self.notes).await.and_then(|found| match found {
+                Some(bytes) if kind == Kind::Metadata && repeats_a_name(&bytes) => {
+                    Err(MirrorError::Ambiguous { file: path.to_owned() })
+                }
+                found => Ok(found),
+            });
             fetched.map_err(|error| sigstore_tuf::Error::transport_with_source(error.to_string(), error))
         })
     }
