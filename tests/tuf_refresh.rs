@@ -379,8 +379,9 @@ async fn targets_and_keys_of_delegated_roles_come_from_fresh_metadata() {
     let root = fresh_root();
     let mut repository = Repository::new(TARGET, root.as_bytes());
     let feeds = Role::new(1, 1);
+    // The TUF library wants the member `public` in every key; an empty one says nothing.
     let identity = json!({"keytype": "sigstore-oidc", "scheme": "Fulcio",
-        "keyval": {"identity": "alice@example.com", "issuer": "https://accounts.example.com"}});
+        "keyval": {"public": "", "identity": "alice@example.com", "issuer": "https://accounts.example.com"}});
     let delegation = Delegation {
         name: "feeds".to_owned(),
         role: feeds,

@@ -53,7 +53,8 @@ pub struct RoleKeys {
     pub expires: Timestamp,
 }
 
-/// A key of a delegated role.
+/// A key of a delegated role. The library reads no metadata with a key that has no `public`: one that names an identity (TAP 18) needs an
+/// empty one beside it.
 #[derive(Clone, Debug)]
 pub struct RoleKey {
     /// `keytype`, such as `ecdsa` or `sigstore-oidc`.
