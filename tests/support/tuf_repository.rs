@@ -4,7 +4,7 @@
 //! [`Repository`] signs; [`Served`] serves what it wrote over HTTP on this machine, and misbehaves on demand.
 
 #![allow(dead_code, reason = "each test crate uses another part")]
-#![expect(clippy::unwrap_used, reason = "a repository that cannot be set up fails its test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a repository that cannot be set up fails its test")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -349,7 +349,7 @@ async fn answer(how: Manner, path: String, file: Option<Vec<u8>>) -> Response<Bo
         Manner::Status(status) => respond(status, Body::empty()),
         Manner::Refuses(text, status) if path.contains(&text) => respond(status, Body::empty()),
         Manner::Silent => {
-            tokio::time::sleep(Duration::from_secs(3600)).await;
+            tokio::time::sleep(Duration::from_hours(1)).await;
             respond(500, Body::empty())
         }
         Manner::Endless(file) if file == path => {

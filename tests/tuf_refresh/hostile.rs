@@ -67,7 +67,7 @@ async fn what_was_tampered_with_is_refused() {
             repository.files.insert("timestamp.json".to_owned(), b"<html>".to_vec());
         }),
         ("a missing target", "TufFileMissing", |repository| {
-            repository.files.retain(|name, _| !name.starts_with("targets/"))
+            repository.files.retain(|name, _| !name.starts_with("targets/"));
         }),
         ("names that stand twice", "TufMetadataAmbiguous", |repository| {
             let bytes = repository.files.get_mut("timestamp.json").unwrap();
