@@ -18,16 +18,17 @@ use tokio::time::Instant;
 
 use crate::decision::{Finding, ImageVerdicts, Refused};
 use crate::evidence::Discovered;
-use crate::image::{Digest, ImageReference, ResolvedImage};
+use crate::image::{Digest, ImageReference, Repository, ResolvedImage};
 use crate::policy::{
     ErrorReason, FailReason, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate, refused,
-    through_children, undecided, unparsable,
+    through_children, undecided, unparsable, unruled,
 };
 use crate::registry::{
-    CandidateLayer, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
+    CandidateLayer, Held, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
     resolve,
 };
 use crate::rekor::{RekorClient, RekorOptions};
+use crate::revocation::Revocations;
 use crate::store::{Store, VerificationEnded};
 use crate::trust::TrustRoots;
 use crate::verify::{Anchor, AnchorId, Gathered, SEARCH_LIMIT, is_searchable};
@@ -70,6 +71,7 @@ struct Context<'a> {
     snapshot: &'a Snapshot,
     /// The snapshot's, or newer ones where evidence of an image named a service that those do not know.
     roots: &'a TrustRoots,
+    revocations: &'a Revocations,
     scope: &'a Scope,
     runs: bool,
     now: Timestamp,
@@ -77,6 +79,14 @@ struct Context<'a> {
     budget: Arc<RequestBudget>,
     /// Turns of this request to verify, so that one object with thousands of candidates leaves threads to the others.
     verifying: Arc<Semaphore>,
+}
+
+impl Context<'_> {
+    /// What governs an image, the cluster's own rules included.
+    fn select(&self, repository: &Repository, digest: Option<&Digest>) -> Selected {
+        let selected = self.snapshot.select(repository, digest, self.scope);
+        Selected { problems: self.snapshot.problems(repository, digest, self.now), ..selected }
+    }
 }
 
 /// An image's verdicts without its field: references that occur twice are judged once.
@@ -155,10 +165,23 @@ impl<S: ImageSource> Judge<S> {
         now: Timestamp,
         deadline: Instant,
     ) -> Vec<ImageVerdicts> {
+        self.judge_by(request, snapshot, snapshot.revocations(), now, deadline).await
+    }
+
+    /// The same by other revocations than the snapshot's: newer ones.
+    pub async fn judge_by(
+        &self,
+        request: &Request,
+        snapshot: &Snapshot,
+        revocations: &Revocations,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Vec<ImageVerdicts> {
         let budget = self.memory.request(deadline);
         let context = &Context {
             snapshot,
             roots: snapshot.roots(),
+            revocations,
             scope: &request.scope,
             runs: request.runs,
             now,
@@ -188,11 +211,22 @@ impl<S: ImageSource> Judge<S> {
             }
         }
         let verdicts = |image: &ContainerImage| {
-            let Judged { digest, finding, .. } = judged.get(image.text()).cloned().unwrap_or_else(|| {
+            let Judged { digest, mut finding, selected } = judged.get(image.text()).cloned().unwrap_or_else(|| {
                 let message = "the image was not judged".to_owned();
                 Judged::refused(Refused::NotJudged(Problem { code: "Internal", message, undecided: true }))
             });
-            ImageVerdicts { field: image.field().to_owned(), text: image.text().to_owned(), digest, finding }
+            if selected.delegated
+                && let Finding::Judged(verdicts) = &mut finding
+            {
+                *verdicts = std::mem::take(verdicts).into_iter().map(Verdict::delegated).collect();
+            }
+            let named = image.reference().ok();
+            let exemption = named.and_then(|reference| {
+                let digest = digest.as_ref().or_else(|| reference.digest());
+                snapshot.rules().exemption(reference.repository(), digest, &request.scope)
+            });
+            let (field, text, exempt) = (image.field().to_owned(), image.text().to_owned(), exemption.map(Arc::clone));
+            ImageVerdicts { field, text, digest, finding, exempt }
         };
         request.images.iter().map(verdicts).collect()
     }
@@ -202,13 +236,14 @@ impl<S: ImageSource> Judge<S> {
             Ok(reference) => reference,
             Err(error) => return nameless(&error.to_string(), context),
         };
-        let revocations = context.snapshot.revocations();
+        let revocations = context.revocations;
         // A digest is judged before any network.
         if let Some(revoked) = reference.digest().and_then(|digest| revocations.artifact(digest)) {
             return Judged::refused(Refused::Revoked(revoked));
         }
-        let possible = context.snapshot.select(reference.repository(), reference.digest(), context.scope);
-        if possible.is_empty() {
+        let possible = context.select(reference.repository(), reference.digest());
+        // What no policy governs may be struck out all the same: which image it is must be known then, and what it holds.
+        if possible.is_empty() && !revocations.names_artifacts() {
             return Judged::new(reference.digest().cloned(), Finding::Unmatched);
         }
         // The one resolution of this request: only its digest goes on.
@@ -217,6 +252,9 @@ impl<S: ImageSource> Judge<S> {
             Ok(resolved) => resolved,
             Err(problem) => {
                 self.source.forget(reference.repository());
+                if revocations.names_artifacts() {
+                    return Judged::new(reference.digest().cloned(), Finding::Refused(perhaps_revoked(problem)));
+                }
                 return unresolved(possible, context, &problem);
             }
         };
@@ -229,7 +267,7 @@ impl<S: ImageSource> Judge<S> {
         {
             return Judged::new(digest, Finding::Refused(refused));
         }
-        let selected = context.snapshot.select(reference.repository(), Some(resolved.digest()), context.scope);
+        let selected = context.select(reference.repository(), Some(resolved.digest()));
         if selected.is_empty() {
             return Judged::new(digest, Finding::Unmatched);
         }
@@ -247,10 +285,9 @@ impl<S: ImageSource> Judge<S> {
         let work = children(&source, image);
         match within(context.deadline, "fetching the children of", image.reference(), work).await {
             Ok(found) => {
-                let revocations = context.snapshot.revocations();
-                found.iter().find_map(|child| revocations.artifact(child.image.digest())).map(Refused::Revoked)
+                found.iter().find_map(|child| context.revocations.artifact(child.image.digest())).map(Refused::Revoked)
             }
-            Err(problem) => Some(Refused::NotJudged(problem)),
+            Err(problem) => Some(perhaps_revoked(problem)),
         }
     }
 
@@ -327,7 +364,8 @@ impl<S: ImageSource> Judge<S> {
         let anchors = anchors(policies, context.roots);
         let (mut left, mut running) = (discovery.candidates.into_iter(), FuturesOrdered::new());
         let wanted = policies.iter().any(|policy| policy.wants_online());
-        let (mut gathered, mut searchable) = (Gathered::default(), Vec::new());
+        // What is searched for stays until the logs have answered, and so does its part of the memory.
+        let (mut gathered, mut searchable, mut held) = (Gathered::default(), Vec::new(), Vec::new());
         loop {
             for candidate in left.by_ref().take(CANDIDATES_AT_ONCE.saturating_sub(running.len())) {
                 running.push_back(self.examine(candidate, image, &anchors, wanted, context));
@@ -337,14 +375,18 @@ impl<S: ImageSource> Judge<S> {
                 Ok(Examined::Verified(further, candidate)) => {
                     gathered.extend(further);
                     // One beyond the limit is enough to pass it.
-                    searchable.extend(candidate.filter(|_| searchable.len() <= SEARCH_LIMIT));
+                    if let Some((candidate, memory)) = candidate.filter(|_| searchable.len() <= SEARCH_LIMIT) {
+                        searchable.push(candidate);
+                        held.push(memory);
+                    }
                 }
                 Ok(Examined::Missing(problem)) => problems.push(problem),
                 Err(problem) => return Err(stopped(policies, &problem)),
             }
         }
-        let (roots, revocations) = (context.roots, context.snapshot.revocations());
+        let (roots, revocations) = (context.roots, context.revocations);
         let online = online::ask(&self.logs, &gathered, &searchable, image, policies, context).await;
+        drop((searchable, held));
         let (online, further) = online.map_or_else(Default::default, |online| (Some(online.gathered), online.problems));
         let all: Vec<Problem> = problems.iter().cloned().chain(further).collect();
         let verdict = |policy: &Arc<Policy>| match online.as_ref().filter(|_| policy.wants_online()) {
@@ -371,10 +413,11 @@ impl<S: ImageSource> Judge<S> {
             Err(found) if found.error.ends_the_search() => return Err(problem(&found.error)),
             Err(found) => return Ok(Examined::Missing(problem(&found.error))),
         };
-        let searchable = (wanted && is_searchable(&candidate)).then(|| candidate.clone());
+        let held = Arc::new(source.into_held());
+        let searchable = (wanted && is_searchable(&candidate)).then(|| (candidate.clone(), Arc::clone(&held)));
         let work = async {
             let _turn = context.verifying.acquire().await;
-            self.store.evidence().gather(std::slice::from_ref(&candidate), image, anchors, source.into_held()).await
+            self.store.evidence().gather(std::slice::from_ref(&candidate), image, anchors, held).await
         };
         let gathered = within(context.deadline, "verifying signatures of", image.reference(), work).await?;
         Ok(Examined::Verified(gathered, searchable))
@@ -438,13 +481,14 @@ fn anchors(policies: &[Arc<Policy>], roots: &TrustRoots) -> Vec<Anchor> {
 
 /// What became of one candidate.
 enum Examined {
-    /// It was looked at under every root and key; with the candidate where a policy wants logs asked, and can be searched for.
-    Verified(Gathered, Option<Discovered>),
+    /// It was looked at under every root and key; with the candidate and its memory where a policy wants logs asked, and can be searched for.
+    Verified(Gathered, Option<(Discovered, Arc<Held>)>),
     /// It could not be had.
     Missing(Problem),
 }
 
-/// The verdicts that need no evidence: of policies that do not parse, and of those whose namespaces cannot be told.
+/// The verdicts that need no evidence: of policies that do not parse, of those whose namespaces cannot be told, and what stands for the
+/// cluster's own rules where they leave the image unjudged.
 fn without_evidence(selected: &Selected, context: &Context<'_>) -> Vec<Verdict> {
     let namespace = match context.scope {
         Scope::Namespace(namespace) => namespace.name.as_str(),
@@ -452,17 +496,19 @@ fn without_evidence(selected: &Selected, context: &Context<'_>) -> Vec<Verdict> 
     };
     let reason = || ErrorReason::NamespaceUnknown { namespace: namespace.to_owned() };
     let unknown = selected.undecided.iter().map(|policy| undecided(policy, reason()));
-    selected.invalid.iter().map(|policy| unparsable(policy)).chain(unknown).collect()
+    let rules = selected.problems.iter().cloned().map(unruled);
+    selected.invalid.iter().map(|policy| unparsable(policy)).chain(unknown).chain(rules).collect()
 }
 
 /// An image whose reference is none: no policy in scope can be said not to govern it, nor a revocation not to strike it out.
 fn nameless(reason: &str, context: &Context<'_>) -> Judged {
     let reason = reason.to_owned();
-    if context.snapshot.revocations().names_artifacts() {
+    if context.revocations.names_artifacts() {
         let problem = Problem { code: "InvalidReference", message: reason, undecided: false };
-        return Judged::refused(Refused::NotJudged(problem));
+        return Judged::refused(perhaps_revoked(problem));
     }
-    let selected = context.snapshot.select_any(context.scope);
+    let problems = context.snapshot.problems_of_any(context.now);
+    let selected = Selected { problems, ..context.snapshot.select_any(context.scope) };
     if selected.is_empty() {
         return Judged::new(None, Finding::Unmatched);
     }
@@ -470,6 +516,14 @@ fn nameless(reason: &str, context: &Context<'_>) -> Judged {
     let refuse = |policy: &Arc<Policy>| refused(policy, FailReason::InvalidReference { reason: reason.clone() });
     verdicts.extend(selected.policies.iter().map(refuse));
     Judged { digest: None, finding: Finding::Judged(verdicts), selected }
+}
+
+/// An image of which it cannot be told whether it is struck out. Denied whatever policies say, and where none does.
+fn perhaps_revoked(mut problem: Problem) -> Refused {
+    problem.message.push_str(
+        "; artifacts are revoked, so that an image is denied while it cannot be told that it is none of them",
+    );
+    Refused::NotJudged(problem)
 }
 
 /// An image whose manifest could not be had: every policy that may govern it says so.

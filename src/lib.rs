@@ -12,7 +12,7 @@
 //! evidence       untrusted bytes and their formats                           uses: image
 //! trust          trusted roots and keys                                      uses: api image
 //! verify         Discovered + TrustMaterial -> Evidence                      uses: image evidence trust
-//! revocation     what is struck out                                          uses: image verify
+//! revocation     what is struck out                                          uses: api image verify
 //! policy         parse, select, evaluate -> Verdict                          uses: pure modules above
 //! decision       Verdicts -> Decision -> AdmissionResponse                   uses: pure modules above
 //! settings       flags -> typed settings                                     uses: pure half

@@ -10,6 +10,7 @@ mod pki;
 mod roots;
 mod spec;
 mod timestamp_authority;
+mod tuf_role;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,6 +28,7 @@ pub use pki::CertificateRoots;
 pub use roots::{RootProblem, StaleWarning, TrustRoots};
 pub use spec::{MirrorAddress, PinnedRoot, RootSource, RootSpec, RootSpecError, TufSpec};
 pub(crate) use timestamp_authority::{TimestampAuthority, may_sign};
+pub use tuf_role::{FulcioIdentity, RoleIdentities, RoleName, RoleUnavailable, TufRoles};
 
 /// The name of the public-good instance's root.
 pub const PUBLIC_GOOD: &str = "public-good";
@@ -108,6 +110,8 @@ pub(crate) struct Log {
     /// The key id by which entries and checkpoints name it.
     pub(crate) id: Vec<u8>,
     pub(crate) key: PublicKey,
+    /// How it signs heads and promises. What it says of certificates names its scheme itself.
+    pub(crate) scheme: Scheme,
     pub(crate) window: Window,
     pub(crate) address: String,
     pub(crate) operator: Operator,
@@ -263,16 +267,20 @@ impl Material {
         let mut unusable = Vec::new();
         let mut log = |list: &str, position: usize, id: &[u8], key: &trusted_root::PublicKey, address: &str| {
             let window = window(key.valid_for.as_ref())?;
-            Ok(match PublicKey::from_trusted_root(key.raw_bytes.as_bytes()) {
-                Ok(key) => {
-                    let (id, address) = (id.to_vec(), address.to_owned());
-                    Some(Log { id, key, window, address, operator: operator(list, position) })
-                }
-                Err(error) => {
-                    unusable.push(format!("{list}[{position}] ({address}): {error}"));
-                    None
-                }
-            })
+            let read = PublicKey::from_trusted_root(key.raw_bytes.as_bytes());
+            Ok(
+                match read.and_then(|read| read.declared_scheme(key.key_details.as_str()).map(|scheme| (read, scheme)))
+                {
+                    Ok((key, scheme)) => {
+                        let (id, address) = (id.to_vec(), address.to_owned());
+                        Some(Log { id, key, scheme, window, address, operator: operator(list, position) })
+                    }
+                    Err(error) => {
+                        unusable.push(format!("{list}[{position}] ({address}): {error}"));
+                        None
+                    }
+                },
+            )
         };
         let mut logs = Vec::new();
         for (position, found) in root.tlogs.iter().enumerate() {

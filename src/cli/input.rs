@@ -12,9 +12,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use super::Error;
 use super::output::Format;
-use super::{Error, json};
-use crate::policy::Policy;
+use crate::policy::{ClusterRules, FeedState, Feeds, Policy, PolicyError, Snapshot, Unmatched, json};
 use crate::registry::{
     CredentialStore, OciLayout, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,
 };
@@ -29,8 +29,10 @@ const DOCUMENT_LIMIT: usize = 10_000;
 /// The flags of every subcommand that judges by itself.
 #[derive(Args, Debug)]
 pub(super) struct JudgingFlags {
-    /// An OCI image layout that answers for images, with no network. May be repeated.
-    #[arg(long, value_name = "DIR")]
+    /// An OCI image layout that answers for images in the place of registries, which are not asked. May be repeated. A transparency
+    /// log is still asked for policies that want it (`evidence.online`).
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["registry_auth_file", "plain_http_registry", "private_registry",
+        "registry_ca", "registry_realm"])]
     layout: Vec<PathBuf>,
     /// How the result is printed.
     #[arg(short, long, value_enum, default_value_t)]
@@ -43,7 +45,7 @@ pub(super) struct JudgingFlags {
 }
 
 impl JudgingFlags {
-    /// Where images come from: the layouts if any are given, with no network; else registries, with the user's own logins.
+    /// Where images come from: the layouts if any are given, and no registry; else registries, with the user's own logins.
     pub(super) fn sources(&self) -> Result<Sources, Error> {
         let open = |path: &PathBuf| OciLayout::open(path).map_err(|error| Error::Usage(error.to_string()));
         let layouts = self.layout.iter().map(open).collect::<Result<Vec<_>, _>>()?;
@@ -148,17 +150,46 @@ fn merges(text: &str) -> bool {
         || text.contains("? <<")
 }
 
-/// The policies in files, and in the YAML and JSON files of folders.
-pub(super) fn policies(paths: &[PathBuf]) -> Result<Vec<Arc<Policy>>, Error> {
-    let mut policies = Vec::new();
+/// What a snapshot takes of policy files.
+#[derive(Debug, Default)]
+pub(super) struct PolicySet {
+    /// Policies of the cluster and of namespaces.
+    pub(super) policies: Vec<Arc<Policy>>,
+    /// The cluster's own rules, if they are among the files.
+    pub(super) rules: Option<ClusterRules>,
+}
+
+impl PolicySet {
+    /// A snapshot by these policies, and by these rules where there are some.
+    pub(super) fn snapshot(self, roots: TrustRoots, unmatched: Unmatched) -> Snapshot {
+        let snapshot = Snapshot::new(roots, unmatched).with_policies(self.policies, Vec::new());
+        let Some(rules) = self.rules else { return snapshot };
+        let mut feeds = Feeds::default();
+        for rule in rules.feeds() {
+            // What it may speak of is not judged, rather than judged otherwise than in the cluster.
+            let problem = Some("feeds are delivered in a cluster only".to_owned());
+            feeds.insert(rule.name(), FeedState { problem, ..FeedState::default() });
+        }
+        snapshot.with_rules(rules).with_feeds(feeds)
+    }
+}
+
+/// The policies in files, and in the YAML and JSON files of folders; with the `CountersignConfig` if there is one.
+pub(super) fn policies(paths: &[PathBuf]) -> Result<PolicySet, Error> {
+    let mut set = PolicySet::default();
     for path in files(paths)? {
         for (position, document) in documents(&path)?.iter().enumerate() {
-            let policy = Policy::parse(document)
-                .map_err(|error| unreadable(&path, &format!("document {}: {error}", position + 1)))?;
-            policies.push(Arc::new(policy));
+            let invalid = |error: PolicyError| unreadable(&path, &format!("document {}: {error}", position + 1));
+            if ClusterRules::is_config(document) {
+                if set.rules.replace(ClusterRules::parse(document).map_err(invalid)?).is_some() {
+                    return Err(Error::Usage("there is one CountersignConfig, and two are given".to_owned()));
+                }
+            } else {
+                set.policies.push(Arc::new(Policy::parse(document).map_err(invalid)?));
+            }
         }
     }
-    let mut names: Vec<_> = policies.iter().map(|policy| policy.name()).collect();
+    let mut names: Vec<_> = set.policies.iter().map(|policy| policy.name()).collect();
     names.sort();
     if let Some(name) = names.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first())).flatten()
     {
@@ -166,7 +197,7 @@ pub(super) fn policies(paths: &[PathBuf]) -> Result<Vec<Arc<Policy>>, Error> {
             "two policies are named {name}; in a cluster the second would replace the first"
         )));
     }
-    Ok(policies)
+    Ok(set)
 }
 
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
@@ -195,14 +226,17 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-/// The embedded roots, and those of the flags in their place or beside them.
-pub(super) fn trust_roots(flags: &[TrustRootFlag]) -> Result<TrustRoots, Error> {
+/// The embedded roots, and those of the flags in their place or beside them. `tell` hears what of the latter cannot be used.
+pub(super) fn trust_roots(flags: &[TrustRootFlag], tell: impl Fn(&str)) -> Result<TrustRoots, Error> {
     let mut roots = TrustRoots::embedded().map_err(|error| Error::Usage(error.to_string()))?;
     for TrustRootFlag { name, file } in flags {
         let material = match file {
             Some(file) => TrustMaterial::parse(name, &read(file)?).map_err(|error| unreadable(file, &error))?,
             None => TrustMaterial::embedded(name).map_err(|error| Error::Usage(error.to_string()))?,
         };
+        for part in material.unusable() {
+            tell(&format!("trust root {name}: not used: {part}"));
+        }
         roots.insert(material);
     }
     Ok(roots)
@@ -212,8 +246,10 @@ pub(super) fn trust_roots(flags: &[TrustRootFlag]) -> Result<TrustRoots, Error> 
 pub(super) fn client(flags: &RegistryFlags, own_logins: bool) -> Result<RegistryClient, Error> {
     let RegistryFlags { registry_auth_file, plain_http_registry, private_registry, registry_ca, registry_realm } =
         flags;
-    let credentials = match (registry_auth_file, own_logins.then(own_login_file).flatten()) {
-        (Some(file), _) => credentials(file)?,
+    // Not by clap, which would take the variable for a flag that does not go with `--layout`.
+    let named = || std::env::var_os("REGISTRY_AUTH_FILE").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let credentials = match (registry_auth_file.clone().or_else(named), own_logins.then(own_login_file).flatten()) {
+        (Some(file), _) => credentials(&file)?,
         (None, Some(file)) => credentials(&file)?,
         (None, None) => CredentialStore::default(),
     };

@@ -48,9 +48,8 @@ pub(super) async fn ask(
         wanting.iter().flat_map(|policy| policy.online_anchors(roots)).map(|anchor| (anchor.id(), anchor)).collect();
     let anchors: Vec<Anchor> = anchors.into_values().collect();
     online.confirm(logs, &wanting, &anchors, image, context).await;
-    let satisfied = |policy: &&&Policy| {
-        evaluate(policy, &online.gathered, &[], roots, context.snapshot.revocations(), context.now).passes()
-    };
+    let satisfied =
+        |policy: &&&Policy| evaluate(policy, &online.gathered, &[], roots, context.revocations, context.now).passes();
     if !wanting.iter().all(|policy| satisfied(&policy)) {
         online.search(logs, searchable, &anchors, image, context).await;
     }
@@ -66,8 +65,8 @@ impl Online {
         image: &ResolvedImage,
         context: &Context<'_>,
     ) {
-        let revocations = context.snapshot.revocations();
-        let lacking = |policy: &&Policy| unconfirmed(policy, &self.gathered, revocations, context.now);
+        let (roots, revocations) = (context.roots, context.revocations);
+        let lacking = |policy: &&Policy| unconfirmed(policy, &self.gathered, roots, revocations, context.now);
         let positions: Vec<usize> = wanting.iter().flat_map(lacking).collect();
         let questions = match self.gathered.questions(&positions, anchors) {
             Ok(questions) => questions,

@@ -15,7 +15,7 @@ use crate::image::ResolvedImage;
 
 /// The version of what verification reads and says. Raised with every change that could make it say something else about the same
 /// bytes, so that what an older version said is not taken for its word.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What the candidates of one image proved, and what they did not.
 #[derive(Clone, Debug, Default)]

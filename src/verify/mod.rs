@@ -12,6 +12,7 @@ mod artifact;
 mod certificate;
 mod chain;
 mod entry;
+mod facts;
 mod gather;
 mod log;
 mod names;
@@ -35,6 +36,7 @@ use crate::trust::{KeyFingerprint, Operator};
 pub use anchor::{Anchor, AnchorId};
 pub use artifact::Artifact;
 pub use certificate::claim_names;
+pub use facts::{CertificateFacts, CertificateLogProof, ServiceKind, ServiceNames, Word};
 #[cfg(test)]
 pub(crate) use gather::gather;
 pub use gather::{Gathered, Prepared, Refusal, SCHEMA_VERSION};
@@ -54,10 +56,16 @@ pub struct Evidence {
     image: Digest,
     claim: Claim,
     signer: Signer,
+    /// What names the signer's certificate; none for keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateFacts>,
     under: AnchorId,
     times: Vec<VerifiedTime>,
     logs: Vec<LogProof>,
     certificate_transparency: bool,
+    /// The logs that proved it.
+    #[serde(skip)]
+    certificate_logs: Vec<CertificateLogProof>,
     /// Why certificate transparency is not proved.
     #[serde(skip_serializing_if = "Option::is_none")]
     no_certificate_transparency: Option<String>,
@@ -155,6 +163,9 @@ pub struct VerifiedTime {
     pub service: String,
     /// Who runs it.
     pub operator: Operator,
+    /// What it is called by.
+    #[serde(skip)]
+    pub names: ServiceNames,
 }
 
 /// Who vouches for a time.
@@ -165,6 +176,16 @@ pub enum TimeSource {
     Log,
     /// A timestamp authority, in an RFC 3161 token.
     TimestampAuthority,
+}
+
+impl TimeSource {
+    /// The kind of service.
+    pub fn service(self) -> ServiceKind {
+        match self {
+            Self::Log => ServiceKind::Log,
+            Self::TimestampAuthority => ServiceKind::TimestampAuthority,
+        }
+    }
 }
 
 /// A verified entry of a transparency log.
@@ -179,6 +200,17 @@ pub struct LogProof {
     pub operator: Operator,
     /// The entry's index, as the entry gives it.
     pub index: u64,
+    /// Whether the log signed that index: in a promise, or as its place in the tree.
+    #[serde(skip)]
+    pub index_signed: bool,
+    /// The entry's place in the tree in which its inclusion was proved, which counts no entries of earlier trees.
+    #[serde(skip)]
+    pub tree_index: Option<u64>,
+    /// The hash of the entry's leaf, by which logs call it.
+    pub uuid: Digest,
+    /// What the log is called by.
+    #[serde(skip)]
+    pub names: ServiceNames,
     /// Whether inclusion was proved against a checkpoint, or only promised by a signed entry timestamp.
     pub inclusion_proof: bool,
     /// Whether the log dated the entry, which it does under a promise only.
@@ -211,6 +243,11 @@ impl Evidence {
         &self.signer
     }
 
+    /// What names the signer's certificate; none for keys.
+    pub fn certificate(&self) -> Option<&CertificateFacts> {
+        self.certificate.as_ref()
+    }
+
     /// What it was verified under.
     pub fn under(&self) -> &AnchorId {
         &self.under
@@ -229,6 +266,11 @@ impl Evidence {
     /// Whether a certificate transparency log's promise was verified.
     pub fn certificate_transparency(&self) -> bool {
         self.certificate_transparency
+    }
+
+    /// The logs that promised the signer's certificate.
+    pub fn certificate_logs(&self) -> &[CertificateLogProof] {
+        &self.certificate_logs
     }
 
     /// Timestamps and log entries that were there and proved nothing, with why: what a missing proof may be explained by.
