@@ -12,7 +12,9 @@ use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tuf_repository::{Repository, Role};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tuf_repository::{Repository, Role, Served};
 use virtual_sigstore::VirtualSigstore;
 
 const TARGET: &str = "trusted_root.json";
@@ -214,4 +216,50 @@ fn an_object_names_its_repository() {
     assert_eq!(trust(&["export", "-f", &good]).out, root);
     let bad = object("maxAgee: 7d");
     assert_eq!(trust(&["verify-tuf", "-f", &bad]).code, 2);
+}
+
+/// Who has no other way out goes through the proxy that the environment names.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "the proxy ends with the test's runtime")]
+async fn a_proxy_of_the_environment_is_used() {
+    let root = fresh_root();
+    let (served, ca) = Served::start_tls(Repository::new(TARGET, root.as_bytes())).await;
+    let on_disk = OnDisk::new(&served.edit(|repository| repository.clone()));
+    let ca_file = on_disk.folder.path().join("ca.pem");
+    std::fs::write(&ca_file, ca).unwrap();
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy_address = format!("http://{}", proxy.local_addr().unwrap());
+    let (asked, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let port = served.port();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = proxy.accept().await.unwrap();
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                let mut lines = BufReader::new(&mut client);
+                let mut first = String::new();
+                lines.read_line(&mut first).await.unwrap();
+                let mut line = String::from("x");
+                while !line.trim().is_empty() {
+                    line.clear();
+                    lines.read_line(&mut line).await.unwrap();
+                }
+                asked.send(first).unwrap();
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                let mut upstream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+            });
+        }
+    });
+    let run = move |mirror: String| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.args(["trust", "verify-tuf", "--tuf-root", &on_disk.pinned(), "--mirror", &mirror]);
+        command.arg("--mirror-ca").arg(&ca_file).env("HTTPS_PROXY", &proxy_address).env_remove("NO_PROXY");
+        let output = command.output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    // Nobody but the proxy can reach it by this port.
+    let (code, error) = tokio::task::spawn_blocking(move || run("https://localhost:1".to_owned())).await.unwrap();
+    assert_eq!(code, 0, "{error}");
+    assert!(seen.recv().await.unwrap().starts_with("CONNECT localhost:1 "));
 }

@@ -1,7 +1,5 @@
 //! Where repositories lie: folders and artifacts, for networks that have no way out.
 
-use countersign::registry::Limits;
-
 use super::registry::{Content, FakeRegistry, Seen, client, manifest, options};
 use super::*;
 
@@ -56,7 +54,6 @@ async fn an_artifact_of_a_registry_is_a_mirror() {
     let content = Arc::new(Mutex::new(artifact(&repository, "latest")));
     let served = Arc::clone(&content);
     let registry = FakeRegistry::start(move |seen: &Seen| served.lock().unwrap().answer(seen)).await;
-    let _ = Limits::default();
     let registry_client = Arc::new(client(options(&[registry.host()])));
     let bench = Bench::with(Arc::new(MemoryArchive::default()), |options| options.registry = Some(registry_client));
     let mirror = format!("oci://{}/tuf:latest", registry.host());
@@ -87,4 +84,35 @@ async fn plain_http_is_for_tests() {
     let status = bench.declare(spec(&served.url(), &pinned, &json!({}))).await;
     assert_eq!((code(&status), bench.trusted()), ("TufMirrorRefused", None));
     assert_eq!(served.asked("timestamp.json"), 0);
+}
+
+#[tokio::test]
+async fn an_own_authority_takes_the_place_of_the_usual_ones() {
+    let root = fresh_root();
+    let (served, own) = Served::start_tls(Repository::new(TARGET, root.as_bytes())).await;
+    let (_other, stranger) = Served::start_tls(Repository::new(TARGET, root.as_bytes())).await;
+    let pinned = served.edit(|repository| repository.pinned.clone());
+    for (host, ca, expected) in [
+        ("localhost", Some(&own), "ok"),
+        ("localhost", Some(&stranger), "TufMirrorUnreachable"),
+        ("localhost", None, "TufMirrorUnreachable"),
+        // The certificate is for the name.
+        ("127.0.0.1", Some(&own), "TufMirrorUnreachable"),
+    ] {
+        let bench = Bench::new(Arc::new(MemoryArchive::default()));
+        let further = ca.map_or_else(|| json!({}), |ca| json!({"ca": ca}));
+        let mirror = format!("https://{host}:{}", served.port());
+        let status = bench.declare(spec(&mirror, &pinned, &further)).await;
+        assert_eq!((code(&status), bench.trusted().is_some()), (expected, expected == "ok"), "{host} {ca:?}");
+    }
+}
+
+/// A redirect leads to a mirror that nobody named.
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (served, bench, old) = accepted().await;
+    served.edit(|repository| repository.deliver(TARGET, fresh_root().as_bytes()));
+    served.behave(Manner::Refuses("timestamp.json".to_owned(), 302));
+    assert_eq!(code(&bench.refresh().await), "TufMirrorStatus");
+    assert_eq!(bench.trusted(), Some(old));
 }
