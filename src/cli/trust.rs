@@ -29,7 +29,7 @@ enum Command {
     Show(ShowArguments),
     /// Refresh a trust root's TUF repository into a folder, which can be a mirror where there is no network.
     Update(UpdateArguments),
-    /// Print the trusted_root.json of an embedded root, or of a TUF repository.
+    /// Print the `trusted_root.json` of an embedded root, or of a TUF repository.
     Export(ExportArguments),
     /// Verify a TUF repository from its pinned root, and say what it delivers.
     VerifyTuf(VerifyArguments),
@@ -37,7 +37,7 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct ShowArguments {
-    /// public-good, staging, github, or NAME=FILE with a trusted_root.json. None: all embedded roots.
+    /// public-good, staging, github, or NAME=FILE with a `trusted_root.json`. None: all embedded roots.
     #[arg(value_name = "NAME[=FILE]")]
     roots: Vec<TrustRootFlag>,
     /// How the result is printed.
@@ -82,7 +82,7 @@ struct SourceFlags {
     /// An embedded root: its pinned TUF root and its mirror.
     #[arg(value_name = "NAME", required_unless_present_any = ["file", "tuf_root"], conflicts_with_all = ["file", "tuf_root"])]
     name: Option<String>,
-    /// A SignatureTrustRoot, YAML or JSON.
+    /// A `SignatureTrustRoot`, YAML or JSON.
     #[arg(short, long, value_name = "FILE", conflicts_with = "tuf_root")]
     file: Option<PathBuf>,
     /// A TUF root to verify from.

@@ -70,7 +70,7 @@ impl Repository {
     /// Verifies, and says what was delivered.
     pub(super) async fn verify(&self, now: Timestamp, format: Format) -> Result<Exit, Error> {
         match self.deliver(Files::new(), now).await {
-            Ok(delivered) => self.report(&delivered, format).map(|()| Exit::Allowed),
+            Ok(delivered) => delivered.report(format).map(|()| Exit::Allowed),
             Err(error) => Ok(refused(&error)),
         }
     }
@@ -99,7 +99,7 @@ impl Repository {
             Ok(delivered) => {
                 write(folder, &self.root, &delivered.client.mirrored())
                     .map_err(|error| input::unreadable(folder, &error))?;
-                self.report(&delivered, format).map(|()| Exit::Allowed)
+                delivered.report(format).map(|()| Exit::Allowed)
             }
             Err(error) => Ok(refused(&error)),
         }
@@ -126,13 +126,15 @@ impl Repository {
         let material = TrustMaterial::parse(&self.name, json).map_err(|error| invalid(error.to_string()))?;
         Ok(Delivered { client, target, material })
     }
+}
 
-    fn report(&self, delivered: &Delivered, format: Format) -> Result<(), Error> {
-        let (versions, expires) = (delivered.client.versions(), delivered.client.expires());
-        let described = delivered.material.describe();
+impl Delivered {
+    fn report(&self, format: Format) -> Result<(), Error> {
+        let (versions, expires) = (self.client.versions(), self.client.expires());
+        let described = self.material.describe();
         match format {
             Format::Json => output::print_json(&json!({
-                "schemaVersion": 1, "versions": versions, "expires": expires, "notes": delivered.client.notes(),
+                "schemaVersion": 1, "versions": versions, "expires": expires, "notes": self.client.notes(),
                 "root": described,
             })),
             Format::Text => {
@@ -140,8 +142,8 @@ impl Repository {
                     "root {}, timestamp {}, snapshot {}, targets {}; the first of them expires at {expires}\n",
                     versions.root, versions.timestamp, versions.snapshot, versions.targets
                 );
-                for note in delivered.client.notes() {
-                    text.push_str(&format!("note: {note}\n"));
+                for note in self.client.notes() {
+                    text.extend(["note: ", note, "\n"]);
                 }
                 show::write_root(&mut text, &described).map_err(|error| surroundings("writing the result", &error))?;
                 output::print(&text)
