@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use countersign::policy::{ClusterRules, Policy};
+use countersign::trust::RootSpec;
 use serde_json::Value;
 
 #[expect(clippy::disallowed_methods, reason = "a test reads the pages")]
@@ -46,6 +47,18 @@ fn every_policy_in_the_documentation_parses() {
     assert!(parsed >= 3, "only {parsed} policies were found");
 }
 
+#[test]
+fn every_trust_root_in_the_documentation_parses() {
+    let page = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/trust-roots.md"));
+    let mut parsed = 0;
+    for block in blocks(&page).filter(|block| block.contains("kind: SignatureTrustRoot")) {
+        let object: Value = serde_saphyr::from_str(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        RootSpec::parse(&object).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        parsed += 1;
+    }
+    assert!(parsed >= 3, "only {parsed} trust roots were found");
+}
+
 /// A code that a user may meet is explained.
 #[test]
 fn every_code_is_documented() {
@@ -62,6 +75,8 @@ fn every_code_is_documented() {
         "src/policy/identity.rs",
         "src/policy/proofs.rs",
         "src/policy/window.rs",
+        "src/trust/roots.rs",
+        "src/trust_store/error.rs",
         "src/verify/mod.rs",
         "src/workload.rs",
         "src/judge.rs",

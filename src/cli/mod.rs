@@ -8,6 +8,7 @@ mod input;
 mod output;
 mod review;
 mod serve;
+mod trust;
 mod verify;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Command {
     Review(Box<review::Arguments>),
     /// Serve the admission webhook.
     Serve(Box<serve::Arguments>),
+    /// Show trust roots; verify, update and export what TUF repositories deliver.
+    Trust(Box<trust::Arguments>),
     /// Print the custom resource definitions.
     Crd,
 }
@@ -83,6 +86,7 @@ pub fn run() -> ExitCode {
                 Command::Verify(arguments) => verify::run(*arguments).await,
                 Command::Review(arguments) => review::run(*arguments).await,
                 Command::Serve(arguments) => serve::run(*arguments).await,
+                Command::Trust(arguments) => trust::run(*arguments).await,
                 Command::Crd => crd::run(),
             }
         });
