@@ -197,8 +197,8 @@ impl Revocations {
     }
 
     fn entries(&self, kind: ServiceKind, names: &ServiceNames) -> impl Iterator<Item = &(Service, Arc<Revocation>)> {
-        let named = names.iter().filter_map(|name| self.0.services.get(name)).flatten();
-        named.filter(move |(service, _)| service.is(kind))
+        let known = names.iter().filter_map(|name| self.0.services.get(name)).flatten();
+        known.filter(move |(service, _)| service.is(kind))
     }
 }
 
