@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use countersign::policy::Policy;
+use countersign::revocation::Revocation;
 use serde_json::Value;
 
 #[expect(clippy::disallowed_methods, reason = "a test reads the pages")]
@@ -36,6 +37,20 @@ fn every_policy_in_the_documentation_parses() {
         }
     }
     assert!(parsed >= 3, "only {parsed} policies were found");
+}
+
+#[test]
+fn every_revocation_in_the_documentation_parses_and_every_entry_of_it_acts() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/revocation.md");
+    let page = read(&path);
+    let mut parsed = 0;
+    for block in blocks(&page) {
+        let document: Value = serde_saphyr::from_str(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        let revocation = Revocation::parse(&document).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        assert!(revocation.invalid().is_empty() && !revocation.is_empty(), "{:?}\n{block}", revocation.invalid());
+        parsed += 1;
+    }
+    assert!(parsed >= 3, "only {parsed} revocations were found");
 }
 
 /// A code that a user may meet is explained.

@@ -3,12 +3,7 @@
 //! `signatures`: evidence of a virtual Sigstore instance, judged by one policy. `images`: artifacts, over a registry in this process, with
 //! the caches and the answers of the webhook.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests, which fail by panicking"
-)]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
 #[path = "revocation/images.rs"]
 mod images;

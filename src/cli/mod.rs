@@ -8,6 +8,7 @@ mod input;
 mod json;
 mod output;
 mod review;
+mod revoke;
 mod serve;
 mod verify;
 
@@ -32,6 +33,8 @@ enum Command {
     Verify(Box<verify::Arguments>),
     /// Judge manifests or an AdmissionReview as the webhook would.
     Review(Box<review::Arguments>),
+    /// Write a SignatureRevocation: what is no longer to be believed.
+    Revoke(Box<revoke::Arguments>),
     /// Serve the admission webhook.
     Serve(Box<serve::Arguments>),
     /// Print the custom resource definitions.
@@ -83,6 +86,7 @@ pub fn run() -> ExitCode {
             match command {
                 Command::Verify(arguments) => verify::run(*arguments).await,
                 Command::Review(arguments) => review::run(*arguments).await,
+                Command::Revoke(arguments) => revoke::run(*arguments).await,
                 Command::Serve(arguments) => serve::run(*arguments).await,
                 Command::Crd => crd::run(),
             }

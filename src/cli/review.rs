@@ -80,7 +80,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let policies = input::policies(&policies)?;
     let snapshot = Snapshot::new(input::trust_roots(&trust_root)?, Unmatched::from(unmatched))
         .with_policies(policies, Vec::new())
-        .with_namespaces(namespaces(&documents));
+        .with_namespaces(namespaces(&documents))
+        .with_revocations(judging.revocations()?);
     let judge = Judge::new(judging.sources()?, Limits::default());
     let only_reviews = documents.iter().all(|(_, document)| admission::is_review(document));
     let mut reviewed = Vec::new();

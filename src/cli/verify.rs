@@ -74,7 +74,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     };
     let judge = Judge::new(judging.sources()?, Limits::default());
     // An image that no policy selects is no success.
-    let snapshot = Snapshot::new(roots, Unmatched::Deny).with_policies(policies, Vec::new());
+    let snapshot = Snapshot::new(roots, Unmatched::Deny)
+        .with_policies(policies, Vec::new())
+        .with_revocations(judging.revocations()?);
     let request = Request { images: vec![ContainerImage::named("image", &image)], scope: Scope::Anywhere, runs: false };
     let verdicts = judge.judge(&request, &snapshot, now(), Instant::now() + judging.timeout).await;
     let decision = Decision::new(verdicts, snapshot.unmatched());

@@ -171,7 +171,7 @@ async fn what_cannot_be_read_while_artifacts_are_revoked_is_denied() {
 
 /// A judge that remembers everything for as long as the test takes.
 fn remembering(registry: &FakeRegistry) -> Judge<Cached<RegistryClient>> {
-    let lifetime = Duration::from_secs(60);
+    let lifetime = Duration::from_mins(1);
     let settings =
         StoreSettings { resolution_lifetime: lifetime, listing_lifetime: lifetime, ..StoreSettings::default() };
     let store = Store::new(settings);
@@ -182,8 +182,8 @@ fn remembering(registry: &FakeRegistry) -> Judge<Cached<RegistryClient>> {
 #[tokio::test]
 async fn what_was_verified_before_is_struck_out_at_once_and_believed_again_when_lifted() {
     let signer = Signer::new();
-    let signed = image("signed");
-    let registry = start(signer.sign(Content::default().with_tag("1", &signed), &signed)).await;
+    let bytes = image("signed");
+    let registry = start(signer.sign(Content::default().with_tag("1", &bytes), &bytes)).await;
     let judge = remembering(&registry);
     let policies = vec![policy(&signer, &json!({}))];
     let pem = signer.pem();
@@ -193,7 +193,7 @@ async fn what_was_verified_before_is_struck_out_at_once_and_believed_again_when_
     let none = json!({});
     let by_key = json!({"keys": [{"sha256": key.hex()}]});
     let neighbour = json!({"keys": [{"sha256": Digest::of(b"another").hex()}], "artifacts": [{"digest": Digest::of(b"").to_string()}]});
-    let by_digest = artifact(&signed);
+    let by_digest = artifact(&bytes);
     let turns =
         [(&none, true), (&by_key, false), (&none, true), (&by_digest, false), (&neighbour, true), (&by_key, false)];
     for (turn, (entries, allowed)) in turns.into_iter().enumerate() {
