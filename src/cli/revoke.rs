@@ -134,8 +134,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         apply(object, arguments.kubeconfig).await?;
     } else {
         let text = serde_saphyr::to_string(&object).map_err(|error| surroundings("writing the object", &error))?;
-        let notes: String = notes.iter().map(|note| format!("{note}\n")).collect();
-        output::print(&format!("{notes}{}\n", text.trim_end()))?;
+        notes.push(text.trim_end().to_owned());
+        output::print(&format!("{}\n", notes.join("\n")))?;
     }
     Ok(Exit::Allowed)
 }

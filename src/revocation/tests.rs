@@ -140,7 +140,7 @@ fn descendants_fall_with_the_index_that_is_named() {
     object["status"] = json!({"descendants": [child.to_string(), "nonsense", 7]});
     let of = |object: &Value| Revocations::new(vec![Arc::new(Revocation::parse(object).unwrap())]);
     let revoked = of(&object).artifact(&child).unwrap();
-    assert!(revoked.what.contains("index") && revoked.by == "stolen");
+    assert!(revoked.what.contains("which an index that it names holds") && revoked.by == "stolen");
     // A spec that names no artifact any more has lifted them.
     object["spec"]["artifacts"] = json!([]);
     assert_eq!(of(&object).artifact(&child), None);
