@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use self::entry::Service;
+use self::entry::{Service, SignerNames};
 use crate::image::Digest;
 use crate::verify::{Evidence, ServiceKind, ServiceNames, Signer, VerifiedTime, Word};
 
@@ -123,8 +123,9 @@ impl Revocations {
             return Err(revoked);
         }
         let heard = self.heard(evidence)?;
+        let Some(signer) = SignerNames::of(evidence.signer()) else { return Ok(heard) };
         let named = |revocation: &Revocation| {
-            let mut identities = revocation.identities.iter().filter(|identity| identity.names(evidence.signer()));
+            let mut identities = revocation.identities.iter().filter(|identity| identity.names(&signer));
             let identity = identities.find(|identity| identity.bites(evidence.times(), heard.times()))?;
             Some(Revoked::new(identity, revocation))
         };

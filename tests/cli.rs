@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use sigstore_trust_root::SigstoreInstance;
 
 const IMAGE: &str =
     "ghcr.io/slsa-framework/example-package@sha256:e0a0a765d690a5104331cfbac88ebbbf01736c1f87aaa3cd455c516a5ea586a5";
@@ -139,6 +140,23 @@ fn the_real_image_is_allowed_and_each_change_of_the_question_denies() {
     }
 }
 
+/// What the README shows is what is printed, from the policy's line to the end.
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let readme = String::from_utf8(read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md"))).expect("text");
+    let sample = readme.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a sample");
+    let shown: Vec<&str> =
+        sample.split("\n\n").filter_map(|part| part.find("  policy ").map(|at| &part[at..])).collect();
+    let other = SUBJECT.replace("v1.10.0", "v2.0.0");
+    let denied: Vec<&str> =
+        accepted().into_iter().map(|argument| if argument == SUBJECT { other.as_str() } else { argument }).collect();
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    for (shown, arguments) in shown.into_iter().zip([accepted(), denied]) {
+        let found = verify(&arguments);
+        assert!(found.out.ends_with(&format!("\n{shown}\n")), "shown:\n{shown}\nprinted:\n{}", found.out);
+    }
+}
+
 #[test]
 fn questions_that_make_no_sense_are_usage_errors() {
     let identity = ["--certificate-identity", SUBJECT, "--certificate-oidc-issuer", ISSUER];
@@ -255,13 +273,6 @@ fn bad_reviews_and_objects_are_denied_with_a_reason() {
         review
     };
     let table = [
-        ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"})),
-        ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": null})),
-        ("Undecodable", json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "request": {}})),
-        ("Undecodable", with("/request/uid", json!(""))),
-        ("Undecodable", with("/request/namespace", json!(""))),
-        ("Undecodable", with("/request/namespace", json!(null))),
-        ("Undecodable", with("/request/kind", json!("Pod"))),
         ("ObjectKindMismatch", with("/request/kind/kind", json!("PodTemplate"))),
         ("UnknownKind", with("/request/kind/kind", json!("Widget"))),
         ("ObjectKindMismatch", with("/request/kind/version", json!("v2"))),
@@ -285,6 +296,72 @@ fn bad_reviews_and_objects_are_denied_with_a_reason() {
             let message = answer["response"]["status"]["message"].as_str().expect("a message");
             assert!(message.contains(code), "{code}: {message}");
         }
+    }
+}
+
+#[test]
+fn a_review_that_cannot_be_decoded_is_unreadable_input() {
+    let with = |pointer: &str, value: Value| {
+        let mut review = admission_review(&pod(IMAGE));
+        *review.pointer_mut(pointer).expect("a field") = value;
+        review
+    };
+    for undecodable in [
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}),
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": null}),
+        json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "request": {}}),
+        with("/request/uid", json!("")),
+        with("/request/namespace", json!("")),
+        with("/request/namespace", json!(null)),
+        with("/request/kind", json!("Pod")),
+    ] {
+        // Before it and after it, what could be denied: 2 wins over 1.
+        let denied = admission_review(&pod("ghcr.io/other/image:1"));
+        for text in [undecodable.to_string(), format!("{denied}{undecodable}"), format!("{undecodable}{denied}")] {
+            let found = review(&text, &["-o", "json", "--unmatched", "Allow"]);
+            assert_eq!((found.code, found.out.as_str()), (2, ""), "{text}: {}", found.err);
+            assert!(found.err.contains("standard input") && found.err.contains("Undecodable"), "{}", found.err);
+        }
+    }
+}
+
+/// A kind that is not known is passed over, so that a mistake in it would pass whatever the object holds.
+#[test]
+fn what_is_not_judged_is_said_and_what_was_meant_to_be_judged_is_refused() {
+    let with_kind = |version: &str, kind: &str| {
+        let mut object = pod("ghcr.io/other/image:1");
+        (object["apiVersion"], object["kind"]) = (json!(version), json!(kind));
+        format!("{object}\n{}", pod(IMAGE))
+    };
+    for (version, kind) in [
+        ("v1", "pod"),
+        ("v1", "POD"),
+        ("v1", "Pods"),
+        ("v1", "Pdo"),
+        ("v1", "PodTemplat"),
+        ("v1", "ReplicationControler"),
+        ("v1", "Deployment"),
+        ("policy/v1", "Job"),
+        ("app/v1", "Deployment"),
+        ("app/v1", "Widget"),
+        ("apps/v1", "deployment"),
+        ("apps.k8s.io/v1", "Deployment"),
+        ("admission.k8s.io/v1", "admissionReview"),
+    ] {
+        let found = review(&with_kind(version, kind), &[]);
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{version} {kind}: {}", found.err);
+        assert!(found.err.contains(kind), "{version} {kind}: {}", found.err);
+    }
+    for (version, kind, said) in [
+        ("v1", "ConfigMap", "its kind names no images: ConfigMap p"),
+        ("v1", "Node", "its kind names no images: Node p"),
+        ("rbac.authorization.k8s.io/v1", "Role", "its kind names no images: Role p"),
+        ("batch.volcano.sh/v1alpha1", "Job", "nobody here knows whether its kind names images: Job p"),
+        ("serving.knative.dev/v1", "Service", "nobody here knows whether its kind names images: Service p"),
+    ] {
+        let found = review(&with_kind(version, kind), &[]);
+        assert_eq!(found.code, 0, "{version} {kind}: {}", found.err);
+        assert!(found.err.contains(said), "{version} {kind}: {}", found.err);
     }
 }
 
@@ -400,6 +477,66 @@ fn errors_name_the_file_that_is_wrong() {
     }
 }
 
+/// What stands beside a mistake may be a secret, and standard error ends in logs.
+#[test]
+fn errors_say_where_and_quote_no_lines() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("broken.yaml").display().to_string();
+    let serve = ["serve", "--tls-cert", "missing", "--tls-key", "missing", "--kubeconfig", &path];
+    let reviews = ["review", "--policies", POLICY, "--layout", LAYOUT, "-f", &path];
+    let policies = ["review", "--policies", &path, "--layout", LAYOUT, "-f", "-"];
+    for (what, text, place, kubeconfig_only) in [
+        ("a key twice", "a: 1\ntoken: hunter2\na: 2\n", "line 3, column 1", false),
+        ("no mapping", "users:\n- user:\n    token: hunter2\n   x: y\n", "line 4, column 4", false),
+        ("an open quote", "token: hunter2\nb: \"x\n", "line 2, column 4", false),
+        ("a wrong type", "users:\n- user: {token: hunter2}\n  name: [x]\n", "line 3, column 9", true),
+    ] {
+        std::fs::write(&path, text).expect("written");
+        for arguments in [&serve[..], &reviews, &policies] {
+            let found = countersign(arguments, &pod(IMAGE).to_string());
+            if kubeconfig_only && arguments != serve {
+                continue;
+            }
+            assert_eq!(found.code, 2, "{what}: {}", found.err);
+            assert!(found.err.contains(place) && found.err.contains("broken.yaml"), "{what}: {}", found.err);
+            assert!(!found.err.contains("hunter2") && found.err.lines().count() == 1, "{what}: {}", found.err);
+        }
+        let found = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["serve", "--tls-cert", "missing", "--tls-key", "missing"])
+            .env("KUBECONFIG", &path)
+            .output()
+            .expect("it ends");
+        let err = String::from_utf8(found.stderr).expect("text");
+        assert_eq!(found.status.code(), Some(2), "{what}: {err}");
+        assert!(err.contains(place) && !err.contains("hunter2"), "{what}: {err}");
+    }
+}
+
+/// File names and keys are written by others: they must not reach a terminal as they are.
+#[test]
+fn errors_write_out_what_a_terminal_would_obey() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = String::from_utf8(read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(POLICY))).expect("text");
+    let field = good.replace("  images:", "  \"x\\e[2J\\nallowed\\u202e\": []\n  images:");
+    let name = good.replace("ghcr.io/slsa-framework/", "ghcr.io/slsa\u{202e}-framework/");
+    for (file, text, said) in [
+        ("policy.yaml", field.as_str(), "x\\u{1b}[2J\\nallowed\\u{202e}"),
+        ("policy.yaml", &name, "\\u{202e}"),
+        ("policy\u{1b}[2J\nallowed.yaml", "x: 1\n", "policy\\u{1b}[2J\\nallowed.yaml"),
+    ] {
+        let path = folder.path().join(file).display().to_string();
+        std::fs::write(&path, text).expect("written");
+        let found =
+            countersign(&["review", "-f", "-", "--policies", &path, "--layout", LAYOUT], &pod(IMAGE).to_string());
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{file:?}: {}", found.err);
+        assert!(found.err.contains(said), "{file:?}: {}", found.err);
+        assert!(found.err.lines().count() == 1 && !found.err.contains(['\u{1b}', '\u{202e}']), "{:?}", found.err);
+        std::fs::remove_file(&path).expect("removed");
+    }
+    let found = review("{\"a\u{1b}[2J\": 1, \"apiVersion\": \"v1\", \"kind\": \"Config\\u001b[2J\"}\n", &[]);
+    assert!(!found.err.contains('\u{1b}') && found.code == 2, "{:?}", found.err);
+}
+
 /// Whoever stops reading, as `head` does, has read enough: no complaint, and the verdict stays in the exit code.
 #[test]
 fn a_closed_pipe_is_no_error() {
@@ -450,10 +587,102 @@ fn a_log_filter_that_is_none_is_a_usage_error() {
     }
 }
 
+/// A registry under which nothing would be found, such as a URL, would leave its owner to wonder why it is still not reached.
+#[test]
+fn registries_of_flags_are_hosts() {
+    for (flag, bad, good) in [
+        ("--plain-http-registry", "http://registry.example:5000", "registry.example:5000"),
+        ("--private-registry", "registry.example/acme", "registry.example"),
+        ("--registry-realm", "registry.example=https://auth.example/token", "registry.example=auth.example"),
+    ] {
+        // The key is missed after the flags were read.
+        for (value, said) in [(bad, flag), (good, "missing.pub")] {
+            let found = countersign(&["verify", IMAGE, "--key", "missing.pub", flag, value], "");
+            assert_eq!(found.code, 2, "{flag} {value}: {}", found.err);
+            assert!(found.err.contains(said), "{flag} {value}: {}", found.err);
+        }
+    }
+}
+
+/// With a layout no registry is asked: whoever says how to ask one means something else.
+#[test]
+fn flags_that_a_layout_leaves_unread_are_usage_errors() {
+    for (flag, value) in [
+        ("--registry-auth-file", "missing"),
+        ("--plain-http-registry", "registry.example"),
+        ("--private-registry", "registry.example"),
+        ("--registry-ca", "missing"),
+        ("--registry-realm", "registry.example=auth.example"),
+    ] {
+        for found in
+            [verify(&[&accepted()[..], &[flag, value]].concat()), review(&pod(IMAGE).to_string(), &[flag, value])]
+        {
+            assert_eq!((found.code, found.out.as_str()), (2, ""), "{flag}: {}", found.err);
+            assert!(found.err.contains(flag) && found.err.contains("--layout"), "{flag}: {}", found.err);
+        }
+    }
+    // The variable is there for all commands, and is no mistake of this one.
+    let with_variable = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("REGISTRY_AUTH_FILE", "/nonexistent/auth.json")
+            .output()
+            .expect("it ends");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    assert_eq!(with_variable(&[&["verify"], &accepted()[..]].concat()), (Some(0), String::new()));
+    let (code, err) = with_variable(&["verify", IMAGE, "--policy", POLICY]);
+    assert!(code == Some(2) && err.contains("/nonexistent/auth.json"), "read where registries are asked: {err}");
+}
+
+/// What a root names and this version cannot use is left out, and its owner must hear of it before signatures fail.
+#[test]
+fn parts_of_trust_roots_that_cannot_be_used_are_said() {
+    const BROKEN: &str = "not used: tlogs[0] (https://log.example/";
+    let embedded = SigstoreInstance::PublicGood.embedded_trusted_root_json();
+    let mut root: Value = serde_json::from_str(embedded).expect("JSON");
+    let mut log = root["tlogs"][0].clone();
+    log["publicKey"]["rawBytes"] = json!("AAAA");
+    log["logId"]["keyId"] = json!("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    log["baseUrl"] = json!("https://log.example/\u{1b}[2J");
+    root["tlogs"].as_array_mut().expect("a list").insert(0, log);
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = |name: &str, text: &str| {
+        let path = folder.path().join(name).display().to_string();
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let (partial, whole) = (
+        format!("own={}", written("partial.json", &root.to_string())),
+        format!("own={}", written("whole.json", embedded)),
+    );
+    let object = pod(IMAGE).to_string();
+    for (flag, warned) in [(partial.as_str(), true), (whole.as_str(), false)] {
+        let found = [
+            verify(&[&accepted()[..], &["--trust-root", flag]].concat()),
+            review(&object, &["--trust-root", flag]),
+            countersign(
+                &[
+                    &["serve", "--tls-cert", "x", "--tls-key", "x", "--kubeconfig", "missing"],
+                    &["--trust-root", flag][..],
+                ]
+                .concat(),
+                "",
+            ),
+        ];
+        for (found, code) in found.iter().zip([0, 0, 2]) {
+            assert_eq!(found.code, code, "{flag}: {}{}", found.out, found.err);
+            assert_eq!(found.err.contains(BROKEN) && found.err.contains("trust root own"), warned, "{}", found.err);
+            assert!(!found.err.contains('\u{1b}'), "{:?}", found.err);
+        }
+    }
+}
+
 /// A file with a `SignatureRevocation`.
 fn revocations(entries: &Value) -> tempfile::NamedTempFile {
     let mut spec = entries.clone();
-    spec["reason"] = json!("stolen");
+    spec.as_object_mut().expect("an object").insert("reason".to_owned(), json!("stolen"));
     let object = json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation",
         "metadata": {"name": "incident-7"}, "spec": spec});
     let mut file = tempfile::NamedTempFile::new().expect("a file");

@@ -12,9 +12,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use super::Error;
 use super::output::Format;
-use super::{Error, json};
-use crate::policy::Policy;
+use crate::policy::{ClusterRules, FeedState, Feeds, Policy, PolicyError, Snapshot, Unmatched, json};
 use crate::registry::{
     CredentialStore, OciLayout, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,
 };
@@ -30,8 +30,10 @@ const DOCUMENT_LIMIT: usize = 10_000;
 /// The flags that say where images come from.
 #[derive(Args, Debug)]
 pub(super) struct ImageFlags {
-    /// An OCI image layout that answers for images, with no network. May be repeated.
-    #[arg(long, value_name = "DIR")]
+    /// An OCI image layout that answers for images in the place of registries, which are not asked. May be repeated. A transparency
+    /// log is still asked for policies that want it (`evidence.online`).
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["registry_auth_file", "plain_http_registry", "private_registry",
+        "registry_ca", "registry_realm"])]
     layout: Vec<PathBuf>,
     #[command(flatten)]
     registry: RegistryFlags,
@@ -66,7 +68,7 @@ impl JudgingFlags {
 }
 
 impl ImageFlags {
-    /// Where images come from: the layouts if any are given, with no network; else registries, with the user's own logins.
+    /// Where images come from: the layouts if any are given, and no registry; else registries, with the user's own logins.
     pub(super) fn sources(&self) -> Result<Sources, Error> {
         let open = |path: &PathBuf| OciLayout::open(path).map_err(|error| Error::Usage(error.to_string()));
         let layouts = self.layout.iter().map(open).collect::<Result<Vec<_>, _>>()?;
@@ -114,7 +116,7 @@ pub(super) fn documents(path: &Path) -> Result<Vec<Value>, Error> {
             &"it merges mappings by `<<`, which other readers resolve differently; write them out",
         ));
     } else {
-        serde_saphyr::from_multiple(&text).map_err(|error| unreadable(path, &error))?
+        serde_saphyr::from_multiple(&text).map_err(|error| unreadable(path, &yaml_reason(&error)))?
     };
     let mut unfolded = Vec::new();
     for document in documents {
@@ -127,6 +129,12 @@ pub(super) fn documents(path: &Path) -> Result<Vec<Value>, Error> {
         return Err(unreadable(path, &"it holds no document"));
     }
     Ok(unfolded)
+}
+
+/// What is wrong with a YAML text, and where. The lines around it, which the reader would print too, may hold a secret.
+pub(super) fn yaml_reason(error: &serde_saphyr::Error) -> String {
+    // The reader's hint is for programmers.
+    error.without_snippet().to_string().replace(", set DuplicateKeyPolicy in Options if acceptable", "")
 }
 
 /// Takes a list apart, as kubectl does with whatever has `items`; an object that is no list and has them all the same is refused,
@@ -165,17 +173,46 @@ fn merges(text: &str) -> bool {
         || text.contains("? <<")
 }
 
-/// The policies in files, and in the YAML and JSON files of folders.
-pub(super) fn policies(paths: &[PathBuf]) -> Result<Vec<Arc<Policy>>, Error> {
-    let mut policies = Vec::new();
+/// What a snapshot takes of policy files.
+#[derive(Debug, Default)]
+pub(super) struct PolicySet {
+    /// Policies of the cluster and of namespaces.
+    pub(super) policies: Vec<Arc<Policy>>,
+    /// The cluster's own rules, if they are among the files.
+    pub(super) rules: Option<ClusterRules>,
+}
+
+impl PolicySet {
+    /// A snapshot by these policies, and by these rules where there are some.
+    pub(super) fn snapshot(self, roots: TrustRoots, unmatched: Unmatched) -> Snapshot {
+        let snapshot = Snapshot::new(roots, unmatched).with_policies(self.policies, Vec::new());
+        let Some(rules) = self.rules else { return snapshot };
+        let mut feeds = Feeds::default();
+        for rule in rules.feeds() {
+            // What it may speak of is not judged, rather than judged otherwise than in the cluster.
+            let problem = Some("feeds are delivered in a cluster only".to_owned());
+            feeds.insert(rule.name(), FeedState { problem, ..FeedState::default() });
+        }
+        snapshot.with_rules(rules).with_feeds(feeds)
+    }
+}
+
+/// The policies in files, and in the YAML and JSON files of folders; with the `CountersignConfig` if there is one.
+pub(super) fn policies(paths: &[PathBuf]) -> Result<PolicySet, Error> {
+    let mut set = PolicySet::default();
     for path in files(paths)? {
         for (position, document) in documents(&path)?.iter().enumerate() {
-            let policy = Policy::parse(document)
-                .map_err(|error| unreadable(&path, &format!("document {}: {error}", position + 1)))?;
-            policies.push(Arc::new(policy));
+            let invalid = |error: PolicyError| unreadable(&path, &format!("document {}: {error}", position + 1));
+            if ClusterRules::is_config(document) {
+                if set.rules.replace(ClusterRules::parse(document).map_err(invalid)?).is_some() {
+                    return Err(Error::Usage("there is one CountersignConfig, and two are given".to_owned()));
+                }
+            } else {
+                set.policies.push(Arc::new(Policy::parse(document).map_err(invalid)?));
+            }
         }
     }
-    let mut names: Vec<_> = policies.iter().map(|policy| policy.name()).collect();
+    let mut names: Vec<_> = set.policies.iter().map(|policy| policy.name()).collect();
     names.sort();
     if let Some(name) = names.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first())).flatten()
     {
@@ -183,7 +220,7 @@ pub(super) fn policies(paths: &[PathBuf]) -> Result<Vec<Arc<Policy>>, Error> {
             "two policies are named {name}; in a cluster the second would replace the first"
         )));
     }
-    Ok(policies)
+    Ok(set)
 }
 
 /// The revocations in files and folders. An entry that would do nothing in a cluster is a mistake here.
@@ -229,14 +266,17 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-/// The embedded roots, and those of the flags in their place or beside them.
-pub(super) fn trust_roots(flags: &[TrustRootFlag]) -> Result<TrustRoots, Error> {
+/// The embedded roots, and those of the flags in their place or beside them. `tell` hears what of the latter cannot be used.
+pub(super) fn trust_roots(flags: &[TrustRootFlag], tell: impl Fn(&str)) -> Result<TrustRoots, Error> {
     let mut roots = TrustRoots::embedded().map_err(|error| Error::Usage(error.to_string()))?;
     for TrustRootFlag { name, file } in flags {
         let material = match file {
             Some(file) => TrustMaterial::parse(name, &read(file)?).map_err(|error| unreadable(file, &error))?,
             None => TrustMaterial::embedded(name).map_err(|error| Error::Usage(error.to_string()))?,
         };
+        for part in material.unusable() {
+            tell(&format!("trust root {name}: not used: {part}"));
+        }
         roots.insert(material);
     }
     Ok(roots)
@@ -246,11 +286,10 @@ pub(super) fn trust_roots(flags: &[TrustRootFlag]) -> Result<TrustRoots, Error> 
 pub(super) fn client(flags: &RegistryFlags, own_logins: bool) -> Result<RegistryClient, Error> {
     let RegistryFlags { registry_auth_file, plain_http_registry, private_registry, registry_ca, registry_realm } =
         flags;
-    let credentials = match (registry_auth_file, own_logins.then(own_login_file).flatten()) {
-        (Some(file), _) => credentials(file)?,
-        (None, Some(file)) => credentials(&file)?,
-        (None, None) => CredentialStore::default(),
-    };
+    // Not by clap, which would take the variable for a flag that does not go with `--layout`.
+    let named = || std::env::var_os("REGISTRY_AUTH_FILE").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let file = registry_auth_file.clone().or_else(named).or_else(|| own_logins.then(own_login_file).flatten());
+    let credentials = file.map_or_else(|| Ok(CredentialStore::default()), |file| credentials(&file))?;
     let authorities: Result<Vec<Vec<u8>>, Error> =
         registry_ca.iter().map(|path| read(path).map(String::into_bytes)).collect();
     let options = RegistryOptions {

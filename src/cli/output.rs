@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{Error, surroundings};
+use crate::decision::escaped;
 
 /// `-o`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -42,9 +43,14 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), Error> {
     print(&format!("{text}\n"))
 }
 
-/// Writes to standard error; there is nobody to tell if that fails.
+/// Writes one line to standard error; there is nobody to tell if that fails.
 pub(super) fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", escaped(text));
+}
+
+/// Writes what is no reason to end to standard error.
+pub(super) fn warn(text: &str) {
+    complain(&format!("countersign: {text}"));
 }
 
 fn colour(text: &str) -> String {

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::input::JudgingFlags;
 use super::output::{self, Format};
 use super::{Error, Exit, input, now};
-use crate::admission::{self, Answered, NoLookup};
-use crate::decision::{Answer, ReviewAnswer, SCHEMA_VERSION, Trace, plain};
+use crate::admission::{self, Answered, Decided, NoLookup};
+use crate::decision::{Decision, ReviewAnswer, SCHEMA_VERSION, Trace, plain};
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{Limits, Sources};
@@ -28,10 +28,10 @@ pub(super) struct Arguments {
     /// Manifests (multi-document YAML or JSON) or admission reviews; `-` is standard input. May be repeated.
     #[arg(short, long, value_name = "FILE", required = true)]
     file: Vec<PathBuf>,
-    /// A policy file, or a folder of them. May be repeated.
+    /// A file with policies and, if you like, the `CountersignConfig`; or a folder of them. May be repeated.
     #[arg(long, value_name = "PATH", required = true)]
     policies: Vec<PathBuf>,
-    /// What happens to images that no enforcing policy governs.
+    /// What happens to images that no enforcing policy governs, where no `CountersignConfig` says it.
     #[arg(long, value_enum, default_value = "Deny")]
     unmatched: UnmatchedFlag,
     /// A trust root for policies by name, from a file. May be repeated.
@@ -43,13 +43,29 @@ pub(super) struct Arguments {
 
 /// Groups of which every kind that names images is known, so that another kind in them is a mistake.
 const KNOWN_GROUPS: [&str; 3] = ["apps", "batch", "extensions"];
+/// Groups without a dot that Kubernetes has. No custom resource can be in such a group.
+const PLAIN_GROUPS: [&str; 6] = ["", "apps", "autoscaling", "batch", "extensions", "policy"];
+/// What a misspelt kind may have been meant to be.
+const JUDGED_KINDS: [&str; 10] = [
+    "AdmissionReview",
+    "CronJob",
+    "DaemonSet",
+    "Deployment",
+    "Job",
+    "Pod",
+    "PodTemplate",
+    "ReplicaSet",
+    "ReplicationController",
+    "StatefulSet",
+];
 
 /// One object and its answer.
 struct Reviewed {
     kind: String,
     namespace: String,
     name: String,
-    answered: Answered,
+    decision: Decision,
+    response: ReviewAnswer,
 }
 
 /// All decisions as JSON.
@@ -67,7 +83,7 @@ struct ObjectReport {
     namespace: String,
     name: String,
     #[serde(flatten)]
-    decision: Option<Trace>,
+    decision: Trace,
     response: ReviewAnswer,
 }
 
@@ -77,11 +93,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     for path in &file {
         documents.extend(input::documents(path)?.into_iter().map(|document| (path.as_path(), document)));
     }
-    let policies = input::policies(&policies)?;
-    let snapshot = Snapshot::new(input::trust_roots(&trust_root)?, Unmatched::from(unmatched))
-        .with_policies(policies, Vec::new())
+    let snapshot = input::policies(&policies)?
+        .snapshot(input::trust_roots(&trust_root, output::warn)?, Unmatched::from(unmatched))
         .with_namespaces(namespaces(&documents))
         .with_revocations(judging.revocations()?);
+    for policy in snapshot.matching_nothing() {
+        let what = plain(policy.name().as_str());
+        output::complain(&format!(
+            "countersign: {what} matches no image, since no delegation of a CountersignConfig among the policies names its namespace; it only adds requirements"
+        ));
+    }
     let judge = Judge::new(judging.sources()?, Limits::default());
     let only_reviews = documents.iter().all(|(_, document)| admission::is_review(document));
     let mut reviewed = Vec::new();
@@ -91,12 +112,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     if reviewed.is_empty() {
         return Err(Error::Usage("the input holds no object that names images".to_owned()));
     }
-    let exit = reviewed.iter().map(exit).max().unwrap_or(Exit::Denied);
+    let exit = reviewed.iter().map(|one| Exit::from(one.decision.outcome())).max().unwrap_or(Exit::Denied);
     match judging.output {
         Format::Text => print_text(&reviewed)?,
         Format::Json if only_reviews => {
             for one in &reviewed {
-                output::print_json(&one.answered.response)?;
+                output::print_json(&one.response)?;
             }
         }
         Format::Json => {
@@ -104,8 +125,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
                 kind: one.kind,
                 namespace: one.namespace,
                 name: one.name,
-                decision: one.answered.decided.map(|decided| decided.decision.trace()),
-                response: one.answered.response,
+                decision: one.decision.trace(),
+                response: one.response,
             };
             let objects = reviewed.into_iter().map(object).collect();
             output::print_json(&Report { schema_version: SCHEMA_VERSION, objects })?;
@@ -127,27 +148,40 @@ async fn review(
     } else {
         match creation(path, &document)? {
             Document::Names(review) => review,
-            Document::NamesNone { kind, name } => {
+            Document::NotJudged { kind, name, custom } => {
+                let why =
+                    if custom { "nobody here knows whether its kind names images" } else { "its kind names no images" };
                 let what = plain(&format!("{kind} {name}"));
-                output::complain(&format!("countersign: not judged, since its kind names no images: {what}"));
+                output::warn(&format!("not judged, since {why}: {what}"));
                 return Ok(None);
             }
         }
     };
     let body = serde_json::to_vec(&review).map_err(|error| super::surroundings("reading the input", &error))?;
-    let answered = admission::answer(judge, snapshot, &NoLookup, &body, now(), Instant::now() + timeout).await;
+    let Answered { response, decided } =
+        admission::answer(judge, snapshot, &NoLookup, &body, now(), Instant::now() + timeout).await;
+    let Some(Decided { decision, .. }) = decided else {
+        // The webhook has to answer, and denies; here it is input that cannot be read.
+        return Err(input::unreadable(path, &plain(response.message())));
+    };
     let text = |pointer: &str| text(&review, pointer);
     let names = ["/request/name", "/request/object/metadata/name", "/request/object/metadata/generateName"];
     let name = names.map(text).into_iter().find(|name| !name.is_empty()).unwrap_or_default();
-    Ok(Some(Reviewed { kind: text("/request/kind/kind"), namespace: text("/request/namespace"), name, answered }))
+    Ok(Some(Reviewed {
+        kind: text("/request/kind/kind"),
+        namespace: text("/request/namespace"),
+        name,
+        decision,
+        response,
+    }))
 }
 
 /// What a document of the input is to us.
 enum Document {
     /// An object that names images, as the request that would create it.
     Names(Value),
-    /// An object of a kind that names none.
-    NamesNone { kind: String, name: String },
+    /// An object of a kind that names none, or of somebody's own, which the webhook does not judge either.
+    NotJudged { kind: String, name: String, custom: bool },
 }
 
 /// The request that would create an object.
@@ -166,7 +200,12 @@ fn creation(path: &Path, object: &Value) -> Result<Document, Error> {
             let message = format!("{group_version} {kind} {name}: no kind of that group is known by this name");
             return Err(input::unreadable(path, &plain(&message)));
         }
-        return Ok(Document::NamesNone { kind, name });
+        let custom = group.contains('.') && !group.ends_with(".k8s.io");
+        if !custom && let Some(meant) = misspelt(group, &kind) {
+            let message = format!("{group_version} {kind} {name}: there is no such kind; was {meant} meant?");
+            return Err(input::unreadable(path, &plain(&message)));
+        }
+        return Ok(Document::NotJudged { kind, name, custom });
     }
     let namespace = text(object, "/metadata/namespace");
     Ok(Document::Names(json!({
@@ -179,6 +218,18 @@ fn creation(path: &Path, object: &Value) -> Result<Document, Error> {
             "object": object,
         },
     })))
+}
+
+/// The kind that was meant where a group of Kubernetes' own stands beside a kind that is judged but for one letter, its case or its
+/// group. What is passed over in silence here would be refused by the API server at best.
+fn misspelt(group: &str, kind: &str) -> Option<&'static str> {
+    let kind = kind.to_ascii_lowercase();
+    let alike = |judged: &&&str| strsim::damerau_levenshtein(&judged.to_ascii_lowercase(), &kind) <= 1;
+    match JUDGED_KINDS.iter().find(alike) {
+        Some(meant) => Some(meant),
+        None if group.contains('.') || PLAIN_GROUPS.contains(&group) => None,
+        None => Some("another group"),
+    }
 }
 
 fn text(document: &Value, pointer: &str) -> String {
@@ -202,24 +253,13 @@ fn namespaces(documents: &[(&Path, Value)]) -> BTreeMap<String, BTreeMap<String,
     documents.iter().map(|(_, document)| document).filter(is_namespace).filter_map(namespace).collect()
 }
 
-fn exit(reviewed: &Reviewed) -> Exit {
-    match &reviewed.answered.decided {
-        Some(decided) => Exit::from(decided.decision.outcome()),
-        None => Exit::from(Answer::Deny),
-    }
-}
-
 fn print_text(reviewed: &[Reviewed]) -> Result<(), Error> {
     for one in reviewed {
         let name = if one.name.is_empty() { "(no name)" } else { one.name.as_str() };
-        let kind = if one.kind.is_empty() { "AdmissionReview" } else { one.kind.as_str() };
+        let kind = one.kind.as_str();
         let place = if one.namespace.is_empty() { String::new() } else { format!("{}/", one.namespace) };
         output::print(&format!("{}\n", plain(&format!("{kind} {place}{name}"))))?;
-        let text = match &one.answered.decided {
-            Some(decided) => decided.decision.text(),
-            None => format!("denied  {}", one.answered.response.message()),
-        };
-        output::print_text(&text)?;
+        output::print_text(&one.decision.text())?;
     }
     Ok(())
 }

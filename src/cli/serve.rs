@@ -3,18 +3,20 @@
 //! Wires watches, registry, judge and server together, and ends with them.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::{Error, Exit, input, now, surroundings};
 use crate::admission::NamespaceLookup;
 use crate::cluster::Cluster;
+use crate::decision::escaped;
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES};
@@ -51,7 +53,7 @@ pub(super) struct Arguments {
     /// A trust root for policies by name, from a file. May be repeated.
     #[arg(long, value_name = "NAME=FILE")]
     trust_root: Vec<TrustRootFlag>,
-    /// What happens to images that no enforcing policy governs.
+    /// What happens to images that no enforcing policy governs, while there is no `CountersignConfig`.
     #[arg(long, value_enum, default_value = "Deny")]
     unmatched: UnmatchedFlag,
     /// Seconds for a review whose caller names no timeout.
@@ -133,7 +135,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         registry,
     } = arguments;
     telemetry::start_logging(log_format, &log);
-    let roots = input::trust_roots(&trust_root)?;
+    let roots = input::trust_roots(&trust_root, |unusable| tracing::warn!("{}", escaped(unusable)))?;
     let memory = MemoryBudget::new(u64::from(memory_budget) << 20, REQUEST_BYTES);
     let store = Store::new(StoreSettings {
         bytes: cache_bytes,
@@ -170,12 +172,27 @@ pub(super) async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, Error>
     const DOING: &str = "configuring the Kubernetes client";
     let config = match kubeconfig {
         Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(&path).map_err(|error| input::unreadable(&path, &error))?;
+            let unreadable = |error| input::unreadable(&path, &kubeconfig_reason(&error));
+            let kubeconfig = Kubeconfig::read_from(&path).map_err(unreadable)?;
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                 .await
                 .map_err(|error| surroundings(DOING, &error))?
         }
-        None => Config::infer().await.map_err(|error| surroundings(DOING, &error))?,
+        None => Config::infer().await.map_err(|error| {
+            let kubeconfig = error.source().and_then(|source| source.downcast_ref::<KubeconfigError>());
+            match kubeconfig {
+                Some(broken @ KubeconfigError::Parse(_)) => surroundings(DOING, &kubeconfig_reason(broken)),
+                _ => surroundings(DOING, &error),
+            }
+        })?,
     };
     Client::try_from(config).map_err(|error| surroundings(DOING, &error))
+}
+
+/// Why a kubeconfig cannot be used, without its lines: what stands beside the mistake may be a token.
+fn kubeconfig_reason(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::Parse(error) => format!("the kubeconfig does not parse: {}", input::yaml_reason(error)),
+        other => other.to_string(),
+    }
 }

@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 
 use super::{Decision, Effect, Finding, ImageVerdicts, Refused};
 use crate::policy::{
-    Action, AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Shortfall, Unmatched, Verdict,
+    Action, AuthorityTrace, ErrorReason, FailReason, FeedProblem, NearMiss, Outcome, Shortfall, Unmatched, Verdict,
 };
+use crate::trust::{RootProblem, StaleWarning};
 use crate::verify::{Claim, Evidence, TimeSource};
 
 /// Candidates that a message lists for one authority.
@@ -37,7 +38,9 @@ pub(super) fn code(verdict: &Verdict) -> &'static str {
         Outcome::Fail(FailReason::Content(problem)) | Outcome::Error(ErrorReason::Unreachable(problem)) => problem.code,
         Outcome::Error(ErrorReason::PolicyInvalid { .. }) => "PolicyInvalid",
         Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => "NamespaceUnknown",
-        Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => "TrustRootUnknown",
+        Outcome::Error(ErrorReason::TrustRoot(problem)) => problem.code(),
+        Outcome::Error(ErrorReason::TufRoleUnavailable { .. }) => "TufRoleUnavailable",
+        Outcome::Error(ErrorReason::Rules(problem)) => problem.code(),
     }
 }
 
@@ -78,18 +81,37 @@ fn paragraph(decision: &Decision, image: &ImageVerdicts) -> String {
                     text.push_str(&verdict_text(verdict));
                 }
             }
-            text.push_str(unmatched_line(decision, image));
+            text.push_str(&unmatched_line(decision, image, verdicts));
         }
     }
     text
 }
 
-/// What is said of an image that only policies which warn or audit govern, where others are denied.
-fn unmatched_line(decision: &Decision, image: &ImageVerdicts) -> &'static str {
-    if decision.unmatched == Unmatched::Deny && !image.is_matched() {
-        "\n  no enforcing policy governs this image [Unmatched]"
-    } else {
-        ""
+/// What is said of an image that no policy governs.
+fn unmatched(image: &ImageVerdicts) -> String {
+    match &image.exempt {
+        Some(reason) => format!("\n  no policy governs this image, which is exempt: {} [Exempt]", plain(reason)),
+        None => "\n  no policy governs this image [Unmatched]".to_owned(),
+    }
+}
+
+/// What is said of an image that policies govern of which none counts as a match, where such images are denied.
+fn unmatched_line(decision: &Decision, image: &ImageVerdicts, verdicts: &[Verdict]) -> String {
+    if decision.unmatched != Unmatched::Deny || image.is_matched() {
+        return String::new();
+    }
+    if let Some(reason) = &image.exempt {
+        return format!("\n  no enforcing policy governs this image, which is exempt: {} [Exempt]", plain(reason));
+    }
+    let is_undelegated =
+        |verdict: &&Verdict| verdict.action() == Action::Enforce && verdict.policy().namespace().is_some();
+    match verdicts.iter().find(is_undelegated) {
+        Some(verdict) => format!(
+            "\n  no enforcing policy of the cluster governs this image, and {} adds to those without counting as a match [Unmatched]\n    \
+             next:   have the cluster govern the image, or delegate it to the namespace in the CountersignConfig",
+            plain(verdict.policy().as_str())
+        ),
+        None => "\n  no enforcing policy governs this image [Unmatched]".to_owned(),
     }
 }
 
@@ -98,12 +120,18 @@ pub(super) fn story(decision: &Decision, image: &ImageVerdicts) -> String {
     let allowed = decision.effect(image) == Effect::Allow;
     let mut text = format!("{} {}", if allowed { "allowed" } else { "denied " }, image_text(image));
     match &image.finding {
-        Finding::Unmatched => text.push_str("\n  no policy governs this image [Unmatched]"),
+        Finding::Unmatched => text.push_str(&unmatched(image)),
         Finding::Refused(refused) => text.push_str(&refused_text(refused)),
         Finding::Judged(verdicts) => {
             for verdict in verdicts {
                 if verdict.passes() {
                     let _ = write!(text, "\n  policy {}: satisfied", plain(verdict.policy().as_str()));
+                    for StaleWarning { name, since } in verdict.stale() {
+                        let _ = write!(
+                            text,
+                            "\n    warning: the trust root {name} is stale since {since} [TrustRootStale]"
+                        );
+                    }
                     for trace in verdict.authorities() {
                         for evidence in &trace.satisfied_by {
                             text.push_str(&satisfied(image, trace, evidence));
@@ -113,7 +141,7 @@ pub(super) fn story(decision: &Decision, image: &ImageVerdicts) -> String {
                     text.push_str(&verdict_text(verdict));
                 }
             }
-            text.push_str(unmatched_line(decision, image));
+            text.push_str(&unmatched_line(decision, image, verdicts));
         }
     }
     text
@@ -197,7 +225,8 @@ fn unmet(trace: &AuthorityTrace) -> String {
     for NearMiss { found, .. } in trace.near_misses.iter().take(FOUND_LIMIT) {
         let _ = write!(text, "\n    found:  {}", plain(found));
     }
-    if let Some(more) = trace.near_misses.len().checked_sub(FOUND_LIMIT).filter(|more| *more > 0) {
+    let more = trace.near_misses.len().saturating_sub(FOUND_LIMIT).saturating_add(trace.near_misses_left_out);
+    if more > 0 {
         let _ = write!(text, "\n            and {more} more");
     }
     text
@@ -229,9 +258,11 @@ pub(super) fn headline(verdict: &Verdict) -> String {
         Outcome::Error(ErrorReason::NamespaceUnknown { namespace }) => {
             format!("could not be judged: the labels of the namespace {namespace} are not known")
         }
-        Outcome::Error(ErrorReason::TrustRootUnknown { name }) => {
-            format!("could not be judged: there is no trust root named {name}")
+        Outcome::Error(ErrorReason::TrustRoot(problem)) => format!("could not be judged: {problem}"),
+        Outcome::Error(ErrorReason::TufRoleUnavailable { role, reason }) => {
+            format!("could not be judged: {role}: {reason}")
         }
+        Outcome::Error(ErrorReason::Rules(problem)) => format!("could not be judged: {problem}"),
         Outcome::Error(ErrorReason::Unreachable(problem)) => format!("could not be judged: {problem}"),
     })
 }
@@ -291,11 +322,42 @@ fn next(verdict: &Verdict) -> String {
         Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => {
             "try again; on a workstation add the Namespace to the input".to_owned()
         }
-        Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => {
-            "correct the name in the policy, or start countersign with --trust-root NAME=FILE".to_owned()
+        Outcome::Error(ErrorReason::TrustRoot(problem)) => root(problem).to_owned(),
+        Outcome::Error(ErrorReason::TufRoleUnavailable { .. }) => {
+            "see the status of the SignatureTrustRoot: its repository must delegate the role to Fulcio identities (TAP 18), \
+             in metadata that is verified and has not expired"
+                .to_owned()
+        }
+        Outcome::Error(ErrorReason::Rules(FeedProblem::ConfigInvalid { .. })) => {
+            "correct the CountersignConfig; until then no image is admitted".to_owned()
+        }
+        Outcome::Error(ErrorReason::Rules(_)) => {
+            "see the status of the CountersignConfig: the feed's repository must be reached, or the feed taken out".to_owned()
         }
         Outcome::Error(ErrorReason::Unreachable(problem)) => reach(problem.code).to_owned(),
     }
+}
+
+/// What makes a trust root usable.
+fn root(problem: &RootProblem) -> &'static str {
+    match problem {
+        RootProblem::Unknown { .. } => {
+            "correct the name in the policy, or start countersign with --trust-root NAME=FILE, or declare a SignatureTrustRoot"
+        }
+        RootProblem::Unavailable { .. } => "see the status of the SignatureTrustRoot, and mend what it says",
+        RootProblem::Stale { .. } => {
+            "see why the SignatureTrustRoot is not refreshed: its status says which rule broke, or that the mirror does not answer"
+        }
+    }
+}
+
+/// One line for a trust root that is past its time and was used all the same.
+pub(super) fn stale_warning(image: &ImageVerdicts, warning: &StaleWarning) -> String {
+    let StaleWarning { name, since } = warning;
+    truncate(&format!(
+        "{}: the trust root {name} was not refreshed in time and is stale since {since} [TrustRootStale]",
+        image.field
+    ))
 }
 
 /// What opens the way to a registry or a log, by the code of what stood in it.
@@ -347,21 +409,48 @@ pub(super) fn warning(image: &ImageVerdicts, verdict: &Verdict) -> String {
 
 /// One line for an image that nothing governs.
 pub(super) fn unmatched_warning(image: &ImageVerdicts) -> String {
-    truncate(&format!("{}: no policy governs {} [Unmatched]", image.field, image.text))
+    let (exempt, code) = match &image.exempt {
+        Some(reason) => (format!(", which is exempt: {}", plain(reason)), "Exempt"),
+        None => (String::new(), "Unmatched"),
+    };
+    truncate(&format!("{}: no policy governs {}{exempt} [{code}]", image.field, image.text))
 }
 
 /// A text that somebody else wrote, fit for a terminal and a log: no control or direction-changing characters, and not endless.
 pub fn plain(text: &str) -> String {
-    let hidden = |character: char| {
-        character.is_control()
-            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    let mut plain: String =
-        text.chars().take(TEXT_LIMIT).map(|character| if hidden(character) { '\u{fffd}' } else { character }).collect();
+    let mut plain: String = text
+        .chars()
+        .take(TEXT_LIMIT)
+        .map(|character| if is_obeyed(character) { '\u{fffd}' } else { character })
+        .collect();
     if text.chars().nth(TEXT_LIMIT).is_some() {
         plain.push_str(" ...");
     }
     plain
+}
+
+/// One line for standard error, with paths and keys in it that somebody else chose: what a terminal would obey is written out, so that
+/// the file or key can still be found by its name. Not endless.
+pub fn escaped(text: &str) -> String {
+    const LIMIT: usize = 8 * TEXT_LIMIT;
+    let mut escaped = String::new();
+    for character in text.chars().take(LIMIT) {
+        if is_obeyed(character) {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    if text.chars().nth(LIMIT).is_some() {
+        escaped.push_str(" ...");
+    }
+    escaped
+}
+
+/// Whether a terminal would do something for a character instead of showing it.
+fn is_obeyed(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Cuts a text to what one warning holds.

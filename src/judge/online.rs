@@ -43,7 +43,7 @@ pub(super) async fn ask(
         return None;
     }
     let mut online = Online { gathered: gathered.clone(), problems: Vec::new() };
-    let roots = context.snapshot.roots();
+    let roots = context.roots;
     let anchors: BTreeMap<AnchorId, Anchor> =
         wanting.iter().flat_map(|policy| policy.online_anchors(roots)).map(|anchor| (anchor.id(), anchor)).collect();
     let anchors: Vec<Anchor> = anchors.into_values().collect();
@@ -65,8 +65,8 @@ impl Online {
         image: &ResolvedImage,
         context: &Context<'_>,
     ) {
-        let revocations = context.revocations;
-        let lacking = |policy: &&Policy| unconfirmed(policy, &self.gathered, revocations, context.now);
+        let (roots, revocations) = (context.roots, context.revocations);
+        let lacking = |policy: &&Policy| unconfirmed(policy, &self.gathered, roots, revocations, context.now);
         let positions: Vec<usize> = wanting.iter().flat_map(lacking).collect();
         let questions = match self.gathered.questions(&positions, anchors) {
             Ok(questions) => questions,

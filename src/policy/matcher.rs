@@ -29,6 +29,14 @@ pub enum MatcherError {
         /// Its length in bytes.
         found: usize,
     },
+    /// A name or glob that no namespace can match.
+    #[error(
+        "no namespace can be named {text:?}: names are of lower-case letters, digits and hyphens, and no hyphen is first or last"
+    )]
+    NoName {
+        /// The name or glob.
+        text: String,
+    },
     /// A regular expression that does not compile.
     #[error("regular expression {pattern:?} does not compile: {reason}")]
     Regex {
@@ -118,9 +126,14 @@ impl NameGlob {
     /// Parses a name or glob.
     ///
     /// # Errors
-    /// An empty or overlong pattern.
+    /// An empty or overlong pattern, and one that no name matches: it would never do what its author wants.
     pub fn parse(text: &str) -> Result<Self, MatcherError> {
         check_length(text)?;
+        // RFC 1123 labels, as the API server demands of namespaces.
+        let named = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'*'));
+        if !named || text.starts_with('-') || text.ends_with('-') {
+            return Err(MatcherError::NoName { text: text.to_owned() });
+        }
         Ok(Self(compile(&translate(text, |_| "[^/]*"), text)?))
     }
 
@@ -164,7 +177,11 @@ fn translate(glob: &str, wildcard: impl Fn(Wildcard) -> &'static str) -> String 
 }
 
 fn compile(expression: &str, text: &str) -> Result<Regex, MatcherError> {
-    let error = |error: regex::Error| MatcherError::Regex { pattern: text.to_owned(), reason: error.to_string() };
+    let error = |error: regex::Error| {
+        // The expression is quoted already; the last line says what is wrong with it.
+        let reason = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        MatcherError::Regex { pattern: text.to_owned(), reason }
+    };
     RegexBuilder::new(expression).size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT).build().map_err(error)
 }
 
@@ -228,6 +245,8 @@ mod tests {
         for (pattern, text, expected) in table {
             assert_eq!(regex(pattern).unwrap().matches(text), expected, "{pattern} {text:?}");
         }
+        let error = regex("a)|(b").unwrap_err().to_string();
+        assert_eq!(error, r#"regular expression "a)|(b" does not compile: unopened group"#);
         for bad in ["a)|(b", "(", "(?x)a #", "a{1000}{1000}{1000}", ""] {
             assert!(regex(bad).is_err(), "{bad}");
         }
@@ -252,6 +271,32 @@ mod tests {
         let table = [("team-*", "team-a", true), ("team-*", "my-team-a", false), ("a", "ab", false), ("*", "x", true)];
         for (pattern, name, expected) in table {
             assert_eq!(NameGlob::parse(pattern).unwrap().matches(name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn namespace_globs_that_no_name_can_match_are_refused() {
+        for text in [
+            "Prod",
+            "prod-*-EU",
+            "my_team",
+            "a.b",
+            "team?",
+            "[ab]",
+            "{a,b}",
+            "-a",
+            "a-",
+            "*-",
+            "a/b",
+            " a",
+            "a\n",
+            "\u{e4}",
+            "!a",
+        ] {
+            assert!(matches!(NameGlob::parse(text), Err(MatcherError::NoName { .. })), "{text:?}");
+        }
+        for text in ["prod", "prod-*-eu", "*-prod", "team-**", "0", "a--b"] {
+            assert!(NameGlob::parse(text).is_ok(), "{text}");
         }
     }
 }

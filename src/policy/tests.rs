@@ -1,10 +1,14 @@
 //! Policies that must not parse, and verdicts over real evidence: each accept with twins in which one thing is off.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::OnStale;
+use crate::image::Digest;
 use crate::revocation::Revocations;
-use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, TrustRoots};
+use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, RootProblem, TrustRoots};
 use crate::verify::fixtures::{
     BUNDLE, DSSE, bytes, candidate, confirmed, gathered, image, legacy, root, slsa, tree, without,
 };
@@ -63,6 +67,9 @@ fn refuses_what_it_does_not_fully_understand() {
         ("an unknown field of an identity", with(valid(), &format!("{identity}/claim"), json!([]))),
         ("an unknown field of a matcher", with(valid(), &format!("{identity}/issuer/prefix"), json!("x"))),
         ("an unknown field of the match", with(valid(), "/match", json!({"namespace": ["a"]}))),
+        ("a namespace that cannot be", with(valid(), "/match", json!({"namespaces": ["Prod"]}))),
+        ("an excluded namespace that cannot be", with(valid(), "/match", json!({"excludeNamespaces": ["my_team"]}))),
+        ("an overlong namespace", with(valid(), "/match", json!({"namespaces": ["a".repeat(64)]}))),
         ("an unknown field of a selector", with(valid(), "/match", json!({"namespaceSelector": {"matchLabel": {}}}))),
         ("no images", with(valid(), "/images", json!([]))),
         ("images of another type", with(valid(), "/images", json!("ghcr.io/**"))),
@@ -75,6 +82,19 @@ fn refuses_what_it_does_not_fully_understand() {
         ("no authorities", with(valid(), "/authorities", json!([]))),
         ("no identities", with(valid(), "/authorities/0/keyless/identities", json!([]))),
         ("no issuer", with(valid(), identity, json!({"subject": {"exact": "x"}}))),
+        ("an issuer alone", with(valid(), identity, json!({"issuer": {"exact": "x"}}))),
+        ("nobody", with(valid(), identity, json!({}))),
+        (
+            "a role beside a subject",
+            with(valid(), &format!("{identity}/tufRole"), json!({"trustRoot": "r", "role": "d"})),
+        ),
+        ("a role of no root", with(valid(), identity, json!({"tufRole": {"trustRoot": "", "role": "d"}}))),
+        ("no role", with(valid(), identity, json!({"tufRole": {"trustRoot": "r", "role": ""}}))),
+        ("a list for a role", with(valid(), identity, json!({"tufRole": ["r", "d"]}))),
+        (
+            "an unknown field of a role",
+            with(valid(), identity, json!({"tufRole": {"trustRoot": "r", "role": "d", "x": 1}})),
+        ),
         ("an empty matcher", with(valid(), &format!("{identity}/subject"), json!({}))),
         ("two ways to match", with(valid(), &format!("{identity}/subject"), json!({"exact": "x", "glob": "x"}))),
         ("a broken expression", with(valid(), &format!("{identity}/subject"), json!({"regex": "a)|(b"}))),
@@ -159,6 +179,38 @@ fn refuses_what_it_does_not_fully_understand() {
     let mut object = policy_object(&valid());
     object["metadata"] = json!(["p"]);
     assert!(Policy::parse(&object).is_err(), "a list for the metadata");
+    for (name, sound) in [(String::new(), false), ("a".repeat(254), false), ("a".repeat(253), true)] {
+        object["metadata"] = json!({"name": name});
+        assert_eq!(Policy::parse(&object).is_ok(), sound, "a name of {} characters", name.len());
+    }
+}
+
+/// The schema lets a field be null, and serde reads null as a field that is not there: `match: null`, left over from a template whose
+/// value was empty, would be a policy for all namespaces, and `attestation: null` one that a signature satisfies.
+#[test]
+fn null_is_no_way_to_leave_a_field_out() {
+    for (pointer, path) in [
+        ("/match", "spec.match"),
+        ("/action", "spec.action"),
+        ("/exclude", "spec.exclude"),
+        ("/exclude/0", "spec.exclude[0]"),
+        ("/require", "spec.require"),
+        ("/authorities/0/attestation", "spec.authorities[0].attestation"),
+        ("/authorities/0/keys", "spec.authorities[0].keys"),
+        ("/authorities/0/evidence", "spec.authorities[0].evidence"),
+        ("/authorities/0/keyless/identities/0/signed", "spec.authorities[0].keyless.identities[0].signed"),
+        ("/authorities/0/keyless/identities/0/subject/glob", "spec.authorities[0].keyless.identities[0].subject.glob"),
+    ] {
+        let spec = with(with(valid(), "/exclude", json!(["ghcr.io/a/b"])), pointer, json!(null));
+        let error = Policy::parse(&policy_object(&spec)).unwrap_err().to_string();
+        assert!(error.contains(&format!("at {path}: null")), "{pointer}: {error}");
+    }
+    parse(&with(valid(), "/exclude", json!(["ghcr.io/a/b"])));
+    // What others write beside the spec is theirs.
+    let mut object = policy_object(&valid());
+    object["metadata"]["creationTimestamp"] = json!(null);
+    object["status"] = json!(null);
+    assert!(Policy::parse(&object).is_ok());
 }
 
 #[test]
@@ -259,7 +311,7 @@ fn evidence_that_its_log_did_not_confirm_is_an_open_question() {
     assert!(matches!(verdict(&stranger, &found, &[], now()).outcome(), Outcome::Fail(_)));
     let asked = |spec: &Value| {
         let policy = parse(spec);
-        (policy.wants_online(), unconfirmed(&policy, &found, &Revocations::none(), now()))
+        (policy.wants_online(), unconfirmed(&policy, &found, &TrustRoots::default(), &Revocations::none(), now()))
     };
     assert_eq!(asked(&valid()), (false, vec![]));
     assert_eq!(asked(&with(valid(), "/authorities/0/evidence", json!({"online": false}))), (false, vec![]));
@@ -276,11 +328,44 @@ fn an_identity_is_one_pair_and_not_two_lists() {
 }
 
 #[test]
+fn evidence_under_a_root_that_is_too_old_counts_for_nothing_or_with_a_warning() {
+    let gathered = gathered_slsa(&[PUBLIC_GOOD], &[]);
+    let judged = |roots: &TrustRoots| evaluate(&parse(&valid()), &gathered, &[], roots, &Revocations::none(), now());
+    let before = now() - jiff::SignedDuration::from_nanos(1);
+    let mut roots = TrustRoots::default();
+    roots.insert_until(root(PUBLIC_GOOD), Some(now()), OnStale::Error);
+    assert!(judged(&roots).passes() && judged(&roots).stale().is_empty());
+    roots.insert_until(root(PUBLIC_GOOD), Some(before), OnStale::Error);
+    let stale = judged(&roots);
+    assert!(
+        matches!(stale.outcome(), Outcome::Error(ErrorReason::TrustRoot(RootProblem::Stale { since, .. })) if *since == before)
+    );
+    assert_eq!(
+        (stale.authorities()[0].satisfied_by.len(), stale.authorities()[0].near_misses[0].code),
+        (0, "TrustRootStale")
+    );
+    roots.insert_until(root(PUBLIC_GOOD), Some(before), OnStale::Warn);
+    let warned = judged(&roots);
+    assert!(warned.passes());
+    assert_eq!(
+        warned.stale().iter().map(|warning| (warning.name.as_str(), warning.since)).collect::<Vec<_>>(),
+        [(PUBLIC_GOOD, before)]
+    );
+    roots.insert_unavailable(PUBLIC_GOOD, "nothing was delivered yet");
+    assert!(matches!(
+        judged(&roots).outcome(),
+        Outcome::Error(ErrorReason::TrustRoot(RootProblem::Unavailable { .. }))
+    ));
+}
+
+#[test]
 fn a_name_without_trust_root_and_an_open_problem_are_errors_and_never_passes() {
     let gathered = gathered_slsa(&[PUBLIC_GOOD], &[]);
     let unknown = with(valid(), "/authorities/0/keyless/trustRoot", json!("own"));
     let found = verdict(&unknown, &gathered, &[], now());
-    assert!(matches!(found.outcome(), Outcome::Error(ErrorReason::TrustRootUnknown { name }) if name == "own"));
+    assert!(
+        matches!(found.outcome(), Outcome::Error(ErrorReason::TrustRoot(RootProblem::Unknown { name })) if name == "own")
+    );
 
     let open = Problem { code: "RegistryUnavailable", message: "503".into(), undecided: true };
     let broken = Problem { code: "DigestMismatch", message: "x".into(), undecided: false };
@@ -302,6 +387,29 @@ fn a_name_without_trust_root_and_an_open_problem_are_errors_and_never_passes() {
             other => panic!("{other:?}"),
         };
         assert_eq!(found, expected);
+    }
+}
+
+/// Whoever may push signatures must not make answers and logs as long as they like; what is nearest is kept.
+#[test]
+fn near_misses_are_bounded_and_the_others_counted() {
+    let (image, envelope, annotations) = slsa();
+    let wrong = with(valid(), "/authorities/0/keyless/identities/0/subject", json!({"exact": "https://example.com/x"}));
+    let broken = candidate(DSSE, b"{}".to_vec(), annotations.clone());
+    let near = candidate(DSSE, envelope, annotations);
+    let anchors = [Anchor::Root(root(PUBLIC_GOOD))];
+    for (count, left_out) in [(NEAR_MISS_LIMIT - 1, 0), (NEAR_MISS_LIMIT, 1), (100, 69)] {
+        let mut candidates = vec![broken.clone(); count];
+        candidates.push(near.clone());
+        let found = verdict(&wrong, &gather(&candidates, &image, &anchors), &[], now());
+        let trace = &found.authorities()[0];
+        assert_eq!((trace.near_misses.len(), trace.near_misses_left_out), (NEAR_MISS_LIMIT, left_out), "{count}");
+        assert_eq!(nearest(&found), "IdentityMismatch", "{count}");
+        let children = [0, 1].map(|number| (Digest::of(&[number]), found.clone()));
+        let whole = through_children(found.clone(), children.into());
+        let trace = &whole.authorities()[0];
+        assert_eq!(trace.near_misses.len(), NEAR_MISS_LIMIT, "{count}");
+        assert_eq!(trace.near_misses_left_out, 3 * (count + 1) - NEAR_MISS_LIMIT, "{count}");
     }
 }
 
@@ -457,4 +565,68 @@ fn a_tag_that_may_become_a_named_digest_is_not_missed() {
     assert!(selects(&only, None) && selects(&only, Some(&named)) && !selects(&only, Some(&Digest::of(b"y"))));
     let but = snapshot(json!(["ghcr.io/**"]), json!([format!("ghcr.io/a/b@{named}")]));
     assert!(selects(&but, None) && !selects(&but, Some(&named)) && selects(&but, Some(&Digest::of(b"y"))));
+}
+
+/// Identities, each with its issuer.
+type Named<'a> = &'a [(&'a str, &'a str)];
+
+/// Who may sign is delivered by TUF, and compared exactly; whoever cannot be told may not.
+#[test]
+fn identities_of_a_delegated_role_are_those_that_it_names() {
+    use crate::trust::{FulcioIdentity, RoleIdentities, RoleName, RoleUnavailable, TufRoles};
+    let found = gathered_slsa(&[PUBLIC_GOOD], &[]);
+    let identity = "/authorities/0/keyless/identities/0";
+    let spec = with(valid(), identity, json!({"tufRole": {"trustRoot": "acme", "role": "release"}}));
+    let role = |trust_root: &str, role: &str| RoleName { trust_root: trust_root.into(), role: role.into() };
+    let judge = |spec: &Value, name: RoleName, state: Result<RoleIdentities, RoleUnavailable>| {
+        let mut roles = TufRoles::default();
+        roles.insert(name, state);
+        let roots = TrustRoots::embedded().unwrap().with_roles(roles);
+        evaluate(&parse(spec), &found, &[], &roots, &Revocations::none(), now())
+    };
+    let named = |named: &[(&str, &str)]| {
+        let identity = |(identity, issuer): &(&str, &str)| FulcioIdentity {
+            identity: (*identity).to_owned(),
+            issuer: (*issuer).to_owned(),
+        };
+        Ok(RoleIdentities { identities: named.iter().map(identity).collect(), until: now() })
+    };
+    let release = || role("acme", "release");
+    assert!(judge(&spec, release(), named(&[(SUBJECT, ISSUER)])).passes());
+    assert!(judge(&spec, release(), named(&[("x", "y"), (SUBJECT, ISSUER)])).passes());
+    let upper = SUBJECT.to_uppercase();
+    let strangers: [(&str, Named<'_>, &str); 5] = [
+        ("another subject", &[("https://github.com/slsa-framework/*", ISSUER)], "IdentityMismatch"),
+        ("another case", &[(&upper, ISSUER)], "IdentityMismatch"),
+        ("a longer subject", &[(&SUBJECT[..SUBJECT.len() - 1], ISSUER)], "IdentityMismatch"),
+        ("another issuer", &[(SUBJECT, "https://issuer")], "IssuerMismatch"),
+        ("halves of two", &[(SUBJECT, "https://issuer"), ("x", ISSUER)], "IssuerMismatch"),
+    ];
+    for (what, identities, code) in strangers {
+        let verdict = judge(&spec, release(), named(identities));
+        assert!(matches!(verdict.outcome(), Outcome::Fail(FailReason::RequirementNotMet)), "{what}: {verdict:?}");
+        assert_eq!(verdict.authorities()[0].near_misses[0].code, code, "{what}");
+    }
+    // Claims and times are demanded beside it, as beside any other identity.
+    let old = with(spec.clone(), &format!("{identity}/signed"), json!({"notAfter": "2020-01-01T00:00:00Z"}));
+    assert!(!judge(&old, release(), named(&[(SUBJECT, ISSUER)])).passes());
+    let stale =
+        RoleIdentities { until: now() - jiff::SignedDuration::from_secs(1), ..named(&[(SUBJECT, ISSUER)]).unwrap() };
+    let unknown: [(&str, RoleName, Result<RoleIdentities, RoleUnavailable>); 6] = [
+        ("another role", role("acme", "other"), named(&[(SUBJECT, ISSUER)])),
+        ("another root", role("public-good", "release"), named(&[(SUBJECT, ISSUER)])),
+        ("nobody", release(), named(&[])),
+        ("stale", release(), Ok(stale)),
+        ("unknown", release(), Err(RoleUnavailable::Unknown)),
+        ("not verified", release(), Err(RoleUnavailable::Unverified { reason: "a threshold is not met".into() })),
+    ];
+    for (what, name, state) in unknown {
+        let verdict = judge(&spec, name, state);
+        let is_open = matches!(verdict.outcome(), Outcome::Error(ErrorReason::TufRoleUnavailable { .. }));
+        assert!(is_open, "{what}: {verdict:?}");
+    }
+    // What is known beside it is enough where the policy says that it is.
+    let both = json!([spec.pointer(identity).unwrap(), valid().pointer(identity).unwrap()]);
+    let either = with(spec.clone(), "/authorities/0/keyless/identities", both);
+    assert!(judge(&either, release(), Err(RoleUnavailable::Unknown)).passes());
 }

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::entry::{CertificateName, Identity};
+use super::entry::{CertificateName, Identity, SignerNames};
 use super::*;
 use crate::api;
 use crate::verify::fixtures::{DSSE, candidate, root, slsa};
@@ -239,8 +239,8 @@ fn identities_match_any_name_in_any_case() {
         (json!({"subject": {"glob": "*"}, "issuer": "https://issuer.example"}), true, false),
     ];
     for (spec, signs, signs_without_names) in table {
-        assert_eq!(identity(&spec).names(&signer), signs, "{spec}");
-        assert_eq!(identity(&spec).names(&nameless), signs_without_names, "{spec}");
+        assert_eq!(identity(&spec).names(&SignerNames::of(&signer).unwrap()), signs, "{spec}");
+        assert_eq!(identity(&spec).names(&SignerNames::of(&nameless).unwrap()), signs_without_names, "{spec}");
     }
 }
 

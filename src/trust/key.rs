@@ -5,6 +5,8 @@
 //! (<https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md>) and the older pairs that cosign wrote; no Ed25519ph,
 //! no curves beside the NIST ones.
 
+mod details;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -89,8 +91,8 @@ pub struct PublicKey {
     spki: Arc<[u8]>,
     /// What stands in its bit string: a point, an RSA key, 32 bytes.
     bits: Arc<[u8]>,
-    /// The backend's form of it for the scheme that is usual for its kind, made once; none where the backend does not read it.
-    parsed: Option<ParsedPublicKey>,
+    /// The backend's form of it for the scheme that is usual for its kind, made once.
+    parsed: ParsedPublicKey,
 }
 
 /// SHA-256 of a key's `SubjectPublicKeyInfo`: what a key is called in messages, revocations and thresholds.
@@ -117,16 +119,66 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The size of an `RSAPublicKey` of PKCS #1 in bits: a sequence of modulus and exponent; none where it is no such key.
-fn rsa_bits(der: &[u8]) -> Option<usize> {
+/// What is looked at in an `RSAPublicKey` of PKCS #1, a sequence of modulus and exponent.
+struct RsaKey {
+    /// Bits of the modulus.
+    bits: usize,
+    /// Whether the exponent is odd and above 1. With 1, every message signs itself.
+    sound_exponent: bool,
+}
+
+/// Reads an `RSAPublicKey`; none where it is no such key.
+fn rsa_key(der: &[u8]) -> Option<RsaKey> {
     let mut outer = SliceReader::new(der).ok()?;
     let sequence = AnyRef::decode(&mut outer).ok().filter(|any| any.tag() == Tag::Sequence && outer.is_finished())?;
     let mut reader = SliceReader::new(sequence.value()).ok()?;
     let modulus = UintRef::decode(&mut reader).ok()?;
-    UintRef::decode(&mut reader).ok().filter(|_| reader.is_finished())?;
+    let exponent = UintRef::decode(&mut reader).ok().filter(|_| reader.is_finished())?;
     let bytes = modulus.as_bytes();
     let unused = bytes.first().map_or(0, |first| first.leading_zeros() as usize);
-    (bytes.len() * 8).checked_sub(unused)
+    let odd = exponent.as_bytes().last().is_some_and(|last| last & 1 == 1);
+    Some(RsaKey { bits: (bytes.len() * 8).checked_sub(unused)?, sound_exponent: odd && exponent.as_bytes() != [1] })
+}
+
+/// The `y` of the points of Ed25519 whose order divides 8, little-endian: under such a key, one signature holds for many messages.
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    [0; 32],
+    with_ends(0, 1, 0),
+    with_ends(0xff, 0xec, 0x7f),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+];
+
+const fn with_ends(between: u8, first: u8, last: u8) -> [u8; 32] {
+    let mut bytes = [between; 32];
+    bytes[0] = first;
+    bytes[31] = last;
+    bytes
+}
+
+/// Checks the 32 bytes of an Ed25519 key, which the backend takes as they are.
+///
+/// # Errors
+/// Another length, a `y` that is not below 2^255 - 19 (a second encoding would be a second fingerprint of one key), and points of
+/// small order.
+fn check_ed25519(bits: &[u8]) -> Result<(), TrustError> {
+    let mut y: [u8; 32] = bits.try_into().map_err(|_| invalid("an Ed25519 key has 32 bytes"))?;
+    // The last bit is the sign of x.
+    y[31] &= 0x7f;
+    let [first, between @ .., last] = y;
+    if first >= 0xed && last == 0x7f && between.iter().all(|byte| *byte == 0xff) {
+        return Err(invalid("its point is not encoded as RFC 8032 has it"));
+    }
+    if SMALL_ORDER.contains(&y) {
+        return Err(invalid("its point is of small order: anybody can make signatures that verify under it"));
+    }
+    Ok(())
 }
 
 impl PublicKey {
@@ -160,7 +212,11 @@ impl PublicKey {
             // RFC 3279: the parameters are NULL. A second encoding would be a second fingerprint of one key.
             RSA_ENCRYPTION if algorithm.parameters.is_some_and(AnyRef::is_null) => KeyKind::Rsa,
             ED25519 if algorithm.parameters.is_none() => KeyKind::Ed25519,
-            RSA_ENCRYPTION | ED25519 => return Err(invalid("its algorithm has parameters that it must not have")),
+            RSA_ENCRYPTION if algorithm.parameters.is_none() => {
+                return Err(invalid("the parameters of its algorithm are missing: for RSA they must be NULL"));
+            }
+            RSA_ENCRYPTION => return Err(invalid("the parameters of its algorithm must be NULL for RSA")),
+            ED25519 => return Err(invalid("its algorithm has parameters, which Ed25519 must not have")),
             other => return Err(invalid(format!("keys with the algorithm {other} are not verified"))),
         };
         Self::new(kind, der, bits)
@@ -169,7 +225,7 @@ impl PublicKey {
     /// Reads a key as a trusted root lists it: a `SubjectPublicKeyInfo`, or a bare RSA key of PKCS #1.
     pub(crate) fn from_trusted_root(der: &[u8]) -> Result<Self, TrustError> {
         match Self::from_spki(der) {
-            Err(_) if rsa_bits(der).is_some() => Self::new(KeyKind::Rsa, der, der),
+            Err(_) if rsa_key(der).is_some() => Self::new(KeyKind::Rsa, der, der),
             read => read,
         }
     }
@@ -180,11 +236,18 @@ impl PublicKey {
             KeyKind::P256 => bits.len() == 65 && bits.first() == Some(&4),
             KeyKind::P384 => bits.len() == 97 && bits.first() == Some(&4),
             KeyKind::P521 => bits.len() == 133 && bits.first() == Some(&4),
-            KeyKind::Ed25519 => bits.len() == 32,
+            KeyKind::Ed25519 => {
+                check_ed25519(bits)?;
+                true
+            }
             KeyKind::Rsa => {
-                let size = rsa_bits(bits).ok_or_else(|| invalid("it is no RSA key of PKCS #1"))?;
+                let RsaKey { bits: size, sound_exponent } =
+                    rsa_key(bits).ok_or_else(|| invalid("it is no RSA key of PKCS #1"))?;
                 if !RSA_BITS.contains(&size) {
                     return Err(invalid(format!("its RSA modulus has {size} bits, 2048 to 8192 are verified")));
+                }
+                if !sound_exponent {
+                    return Err(invalid("its RSA exponent is 1 or even, and no signature under it means anything"));
                 }
                 true
             }
@@ -192,7 +255,14 @@ impl PublicKey {
         if !valid {
             return Err(invalid("it is no key of its algorithm, or no uncompressed point"));
         }
-        let parsed = algorithm(kind, default_scheme(kind)).and_then(|usual| ParsedPublicKey::new(usual, bits).ok());
+        // Whatever else the backend would find at the first signature, such as a point that is not on its curve, is found now.
+        let parsed = algorithm(kind, default_scheme(kind))
+            .and_then(|usual| ParsedPublicKey::new(usual, bits).ok())
+            .ok_or_else(|| {
+                invalid(format!(
+                    "it is no {kind:?} key: its point is not on the curve, or its numbers are out of range"
+                ))
+            })?;
         let fingerprint = KeyFingerprint(Digest::of(spki));
         Ok(Self { fingerprint, kind, spki: spki.into(), bits: bits.into(), parsed })
     }
@@ -259,7 +329,7 @@ impl PublicKey {
 
     /// Verifies a signature in one scheme.
     pub(crate) fn verify(&self, scheme: Scheme, message: Message<'_>, signature: &[u8]) -> Result<(), SignatureError> {
-        let parsed = self.parsed.as_ref().filter(|_| scheme == self.default_scheme());
+        let parsed = Some(&self.parsed).filter(|_| scheme == self.default_scheme());
         let algorithm = algorithm(self.kind, scheme).ok_or(SignatureError::Mismatch)?;
         let unparsed = UnparsedPublicKey::new(algorithm, &*self.bits);
         let verified = match message {
@@ -327,23 +397,4 @@ fn invalid(reason: impl Into<String>) -> TrustError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_one_public_pem_block() {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let pem = key.public_key_pem();
-        let parsed = PublicKey::parse_pem(&pem).unwrap();
-        assert_eq!(
-            parsed.fingerprint().to_string(),
-            Digest::of(&rcgen::PublicKeyData::subject_public_key_info(&key)).to_string()
-        );
-        let private = key.serialize_pem();
-        let twice = format!("{pem}{pem}");
-        let broken = pem.replace("MF", "AA");
-        for bad in ["", "x", private.as_str(), twice.as_str(), broken.as_str()] {
-            assert!(matches!(PublicKey::parse_pem(bad), Err(TrustError::InvalidKey { .. })), "{bad}");
-        }
-    }
-}
+mod tests;

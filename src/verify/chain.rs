@@ -11,8 +11,8 @@ use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, VerifiedPath};
 use x509_cert::Certificate;
 use x509_cert::der::{Decode as _, Encode as _};
 
-use super::VerifyError;
 use super::facts::{self, ServiceNames};
+use super::{UnknownService, VerifyError};
 use crate::image::Digest;
 use crate::trust::{Issuers, Window, validity};
 
@@ -152,7 +152,13 @@ fn path<'a>(
         None,
         Some(&usable),
     )
-    .map_err(|error| refused(format!("at {time}: {error}")))
+    .map_err(|error| {
+        let reason = format!("at {time}: {error}");
+        match error {
+            webpki::Error::UnknownIssuer => VerifyError::Unknown { kind: UnknownService::CertificateAuthority, reason },
+            _ => refused(reason),
+        }
+    })
 }
 
 /// Whether what the path builder takes for granted holds too: the anchor's validity and limits, and at times that it has not seen, the

@@ -72,6 +72,9 @@ pub struct Evidence {
     /// Timestamps and entries that were there and proved nothing, with why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     passed_over: Vec<String>,
+    /// Whether some of them, or what promised the certificate, are by a service that the trust root does not know.
+    #[serde(skip)]
+    names_unknown: bool,
 }
 
 /// What was signed.
@@ -276,6 +279,11 @@ impl Evidence {
         &self.passed_over
     }
 
+    /// Whether something of it proved nothing only because the trust root does not know the service: a newer root might.
+    pub fn names_unknown(&self) -> bool {
+        self.names_unknown
+    }
+
     /// Why certificate transparency is not proved; none where it is, and for keys.
     pub fn no_certificate_transparency(&self) -> Option<&str> {
         self.no_certificate_transparency.as_deref()
@@ -317,6 +325,14 @@ pub enum VerifyError {
         /// What is wrong, from the verifier.
         reason: String,
     },
+    /// Step 2: it is by a service that the root does not know. A newer root might.
+    #[error("{}: {reason}", kind.title())]
+    Unknown {
+        /// What kind of service.
+        kind: UnknownService,
+        /// What is not known.
+        reason: String,
+    },
     /// Step 2: the signature does not verify.
     #[error("signature: {reason}")]
     Signature {
@@ -339,7 +355,41 @@ pub enum VerifyError {
     },
 }
 
+/// What kind of service a root does not know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UnknownService {
+    /// A log of entries.
+    Log,
+    /// An authority that issues certificates.
+    CertificateAuthority,
+    /// A timestamp authority.
+    TimestampAuthority,
+}
+
+impl UnknownService {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Log => "transparency log",
+            Self::CertificateAuthority => "certificate",
+            Self::TimestampAuthority => "timestamp",
+        }
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::Log => "LogEntryInvalid",
+            Self::CertificateAuthority => "CertificateInvalid",
+            Self::TimestampAuthority => "TimestampInvalid",
+        }
+    }
+}
+
 impl VerifyError {
+    /// Whether a newer root might know the service that this one does not.
+    pub fn names_unknown(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+
     /// A stable code for the trace and for metric labels.
     pub fn code(&self) -> &'static str {
         match self {
@@ -348,6 +398,7 @@ impl VerifyError {
             Self::NoCertificate => "NoCertificate",
             Self::Undated { log: true, .. } => "LogMissing",
             Self::Undated { log: false, .. } => "TimestampMissing",
+            Self::Unknown { kind, .. } => kind.code(),
             Self::Certificate { .. } => "CertificateInvalid",
             Self::Log { .. } => "LogEntryInvalid",
             Self::Timestamp { .. } => "TimestampInvalid",

@@ -19,7 +19,8 @@ use super::facts::{CertificateFacts, CertificateLogProof, ServiceNames};
 use super::gather::excerpt;
 use super::online::Place;
 use super::{
-    Anchor, Claim, Evidence, LogProof, Signer, TimeSource, VerifiedTime, VerifyError, log, timestamp, transparency,
+    Anchor, Claim, Evidence, LogProof, Signer, TimeSource, UnknownService, VerifiedTime, VerifyError, log, timestamp,
+    transparency,
 };
 use crate::evidence::candidate::{Candidate, Content, SignerMaterial};
 use crate::evidence::{Discovered, FormatError};
@@ -73,6 +74,7 @@ pub(super) fn verify_parsed(
     anchor: &Anchor,
 ) -> Result<Evidence, VerifyError> {
     let evidence = |claim, (signer, certificate), proofs: Proofs, transparency: Transparency| {
+        let is_unpromised = matches!(&transparency, Some(Err(reason)) if reason == transparency::UNKNOWN);
         let (certificate_logs, lacking) = match transparency {
             Some(Ok(logs)) => (logs, None),
             Some(Err(reason)) => (Vec::new(), Some(excerpt(reason))),
@@ -85,6 +87,7 @@ pub(super) fn verify_parsed(
             signer,
             certificate,
             under: anchor.id(),
+            names_unknown: is_unpromised || proofs.passed_over.iter().any(VerifyError::names_unknown),
             times: proofs.times,
             logs: proofs.logs,
             passed_over: proofs.passed_over.iter().map(|error| excerpt(error.to_string())).collect(),
@@ -231,7 +234,8 @@ fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyEr
 }
 
 fn unknown() -> VerifyError {
-    VerifyError::Log { reason: "an entry is of a log that the trust root does not know".to_owned() }
+    let reason = "an entry is of a log that the trust root does not know".to_owned();
+    VerifyError::Unknown { kind: UnknownService::Log, reason }
 }
 
 fn certificates(candidate: &Candidate) -> Result<(&[u8], &[Vec<u8>]), VerifyError> {

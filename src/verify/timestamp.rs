@@ -17,7 +17,7 @@ use x509_cert::spki::AlgorithmIdentifierRef;
 use super::chain::{self, Purpose};
 use super::facts::{self, ServiceNames};
 use super::tst_info::TstInfo;
-use super::{TimeSource, VerifiedTime, VerifyError};
+use super::{TimeSource, UnknownService, VerifiedTime, VerifyError};
 use crate::image::{Digest, Hash};
 use crate::trust::{Message, PublicKey, Scheme, TimestampAuthority, may_sign, validity};
 
@@ -128,7 +128,7 @@ impl Token {
         let [signer] = self.data.signer_infos.0.as_slice() else {
             return Err(refused(format!("it has {} signers, not one", self.data.signer_infos.0.len())));
         };
-        let mut reason = String::new();
+        let (mut reason, mut is_known) = (String::new(), false);
         if authorities.is_empty() {
             reason.push_str("the trust root names no timestamp authority");
         }
@@ -140,10 +140,14 @@ impl Token {
                     if named || reason.is_empty() {
                         reason = found;
                     }
+                    is_known |= named;
                 }
             }
         }
-        Err(VerifyError::Timestamp { reason })
+        if is_known {
+            return Err(VerifyError::Timestamp { reason });
+        }
+        Err(VerifyError::Unknown { kind: UnknownService::TimestampAuthority, reason })
     }
 
     fn time(&self, authority: &TimestampAuthority, names: ServiceNames) -> VerifiedTime {

@@ -16,6 +16,8 @@ use crate::trust::{Log, Message};
 
 /// The extension that holds the timestamps, which the log did not see.
 const TIMESTAMPS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.2");
+/// What is said where the root knows none of the logs.
+pub(super) const UNKNOWN: &str = "its signed certificate timestamp is of a log that the trust root does not know";
 /// Timestamps that are looked at; Fulcio embeds one.
 const LIMIT: usize = 8;
 
@@ -80,10 +82,7 @@ fn precertificate(certificate: &Certificate, issuer_spki: &[u8]) -> Result<Vec<u
 fn verify_one<'a>(timestamp: &SignedCertificateTimestamp, entry: &[u8], logs: &'a [Log]) -> Result<&'a Log, String> {
     const VERSION_1: u8 = 0;
     const CERTIFICATE_TIMESTAMP: u8 = 0;
-    let log = logs
-        .iter()
-        .find(|log| log.id == timestamp.log_id.key_id)
-        .ok_or("its signed certificate timestamp is of a log that the trust root does not know")?;
+    let log = logs.iter().find(|log| log.id == timestamp.log_id.key_id).ok_or(UNKNOWN)?;
     let at = i64::try_from(timestamp.timestamp).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
     let at = at.ok_or("its signed certificate timestamp has no time")?;
     if !log.window.contains(at) {
