@@ -800,3 +800,67 @@ fn a_revocation_that_is_written_denies_what_it_names() {
         assert!(found.code == 2 && found.out.is_empty(), "{bad:?}: {}{}", found.out, found.err);
     }
 }
+
+/// An API server that answers one request with what it was sent, and gives the request.
+fn api_server(status: &'static str) -> (String, std::thread::JoinHandle<(String, Value)>) {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let answer = move || {
+        let (stream, _) = listener.accept().expect("a client");
+        let mut reader = BufReader::new(stream);
+        let (mut head, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).expect("a line");
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+            if line == "\r\n" {
+                break;
+            }
+            head.push_str(&line);
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).expect("a body");
+        let sent: Value = serde_json::from_slice(&body).expect("JSON");
+        let refused = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "AlreadyExists",
+            "message": "there is one of that name", "code": 409});
+        let answer = if status.starts_with("201") { sent.to_string() } else { refused.to_string() };
+        let length = answer.len();
+        let mut stream = reader.into_inner();
+        write!(stream, "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{answer}")
+            .expect("sent");
+        (head, sent)
+    };
+    (address, std::thread::spawn(answer))
+}
+
+#[test]
+fn a_revocation_is_created_where_the_kubeconfig_says() {
+    for (status, code) in [("201 Created", 0), ("409 Conflict", 2)] {
+        let (address, server) = api_server(status);
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}], "users": [{"name": "u", "user": {}}],
+        });
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(kubeconfig.to_string().as_bytes()).expect("written");
+        let path = file.path().to_str().expect("a path");
+        let arguments = ["revoke", IMAGE, "--layout", LAYOUT, "--reason", "stolen", "--name", "n", "--apply"];
+        let found = countersign(&[&arguments[..], &["--kubeconfig", path]].concat(), "");
+        assert_eq!(found.code, code, "{status}: {}{}", found.out, found.err);
+        let (head, sent) = server.join().expect("a request");
+        assert!(head.starts_with("POST /apis/policy.countersign.dev/v1alpha1/signaturerevocations?"), "{head}");
+        let digest = IMAGE.split_once('@').expect("a digest").1;
+        assert!(sent.to_string().contains(digest) && sent.pointer("/metadata/name") == Some(&json!("n")), "{sent}");
+        if code == 0 {
+            assert_eq!(found.out, "signaturerevocation.policy.countersign.dev/n created\n");
+        } else {
+            assert!(found.out.is_empty() && found.err.contains("there is one of that name"), "{}", found.err);
+        }
+    }
+    let found = countersign(&["revoke", "--identity", "a", "--reason", "r", "--kubeconfig", "x"], "");
+    assert!(found.code == 2 && found.err.contains("--apply"), "{}", found.err);
+}
