@@ -93,8 +93,8 @@ pub struct Exemption {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Feed {
-    /// The name by which messages mention this feed.
-    #[schemars(length(min = 1, max = 63))]
+    /// The name by which messages mention this feed: lower-case letters, digits, and `-` between them.
+    #[schemars(length(min = 1, max = 63), pattern("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// The `SignatureTrustRoot`, by name, through whose TUF repository the target comes.
     #[schemars(length(min = 1, max = 253))]

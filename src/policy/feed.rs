@@ -16,8 +16,8 @@ use super::parse::NAMESPACED;
 use super::{InvalidPolicy, Policy, json};
 use crate::image::{Digest, Repository};
 
-/// Bytes of a feed.
-const BYTES_LIMIT: usize = 1 << 20;
+/// Bytes of a feed, few enough that it can be kept in the cluster.
+const BYTES_LIMIT: usize = 512 << 10;
 /// Objects of a feed.
 const OBJECTS_LIMIT: usize = 1_000;
 /// A feed that is none.
