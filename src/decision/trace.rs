@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Answer, Decision, Effect, Finding, ImageVerdicts, Refused, wording};
 use crate::policy::{Action, AuthorityTrace, Outcome, Shortfall, Verdict};
+use crate::trust::StaleWarning;
 
 /// The version of every JSON that countersign writes of its own.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -55,6 +56,8 @@ struct VerdictTrace {
     authorities: Vec<AuthorityTrace>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shortfalls: Vec<Shortfall>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stale_trust_roots: Vec<StaleWarning>,
 }
 
 impl Decision {
@@ -91,7 +94,7 @@ impl Decision {
                 let (code, message) = unmatched(image);
                 (Some(code), message, Vec::new())
             }
-            Finding::Refused(Refused::Revoked(revoked)) => (Some("Revoked"), Some(revoked.reason.clone()), Vec::new()),
+            Finding::Refused(Refused::Revoked(revoked)) => (Some("Revoked"), Some(revoked.to_string()), Vec::new()),
             Finding::Refused(Refused::NotJudged(problem)) => {
                 (Some(problem.code), Some(problem.message.clone()), Vec::new())
             }
@@ -137,5 +140,6 @@ fn verdict_trace(verdict: &Verdict) -> VerdictTrace {
         message,
         authorities: verdict.authorities().to_vec(),
         shortfalls: verdict.shortfalls().to_vec(),
+        stale_trust_roots: verdict.stale().to_vec(),
     }
 }

@@ -31,8 +31,8 @@ use requirement::Requirement;
 pub use crate::api::{Action, Tags, Unmatched};
 pub use config::{ClusterRules, FeedRule};
 pub use evaluate::{
-    AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Problem, Shortfall, Verdict, evaluate, refused,
-    through_children, unconfirmed, undecided, unparsable, unruled,
+    AuthorityTrace, ErrorReason, FailReason, NEAR_MISS_LIMIT, NearMiss, Outcome, Problem, Shortfall, Verdict, evaluate,
+    refused, through_children, unconfirmed, undecided, unparsable, unruled,
 };
 pub use feed::{Feed, FeedError, FeedProblem, FeedState, Feeds, RefusedObject};
 pub use matcher::{MatcherError, NameGlob, StringMatcher};

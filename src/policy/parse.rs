@@ -215,14 +215,17 @@ impl Policy {
             let (metadata, spec) = read::<api::SignaturePolicySpec>(object, NAMESPACED)?;
             let namespace = metadata.namespace.as_deref().unwrap_or_default();
             check_length("metadata.namespace", namespace, 63)?;
+            check_length("metadata.name", &metadata.name, 253)?;
             Self::of(PolicyName::namespaced(namespace, &metadata.name), &spec.into())
         } else {
             let (metadata, spec) = read::<api::ClusterSignaturePolicySpec>(object, CLUSTER)?;
+            check_length("metadata.name", &metadata.name, 253)?;
             Self::of(PolicyName::cluster(&metadata.name), &spec)
         }
     }
 
     fn of(name: PolicyName, spec: &api::ClusterSignaturePolicySpec) -> Result<Self, PolicyError> {
+        
         let authorities = authorities(&spec.authorities)?;
         let require = Requirement::parse(spec.require.as_ref(), &authorities)?;
         if let Some((_, authority)) = authorities.iter().enumerate().find(|(position, _)| !require.reaches(*position)) {

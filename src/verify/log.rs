@@ -82,7 +82,7 @@ fn promised(entry: &LogEntry, promise: &[u8], log: &Log) -> Result<Timestamp, Ve
         entry.index,
     );
     log.key
-        .verify(log.key.default_scheme(), Message::Bytes(signed.as_bytes()), promise)
+        .verify(log.scheme, Message::Bytes(signed.as_bytes()), promise)
         .map_err(|_| refused(format!("the promise of an entry is not signed by {}", log.address)))?;
     Ok(time)
 }
@@ -126,7 +126,7 @@ pub(super) fn head<'a>(checkpoint: &Checkpoint, logs: &[&'a Log], v2: bool) -> R
             if tried > SIGNATURE_LIMIT {
                 return Err(refused("the checkpoint of an entry has too many signatures under one key hint"));
             }
-            if log.key.verify(log.key.default_scheme(), message, signature.signature.as_bytes()).is_ok() {
+            if log.key.verify(log.scheme, message, signature.signature.as_bytes()).is_ok() {
                 return Ok(Some(log));
             }
         }

@@ -110,6 +110,11 @@ impl Place {
         }
     }
 
+    /// The hash of the entry's leaf.
+    pub(super) fn leaf(&self) -> &Sha256Hash {
+        &self.leaf
+    }
+
     /// Refuses a head that cannot be a later one of the same tree.
     fn check_fresh(&self, head: &Checkpoint) -> Result<(), OnlineError> {
         match &self.known {
