@@ -22,6 +22,7 @@
 //! rekor          asks transparency logs                                      uses: pure half, registry
 //! judge          orders resolve, revoke, discover, verify, evaluate          uses: pure half, registry, store, rekor
 //! trust_store    what TUF repositories deliver, verified, kept and fresh     uses: pure half, registry, judge
+//! feeds          revocations, policies and signers that TUF delivers         uses: pure half, trust_store
 //! admission      AdmissionReview -> AdmissionReview                          uses: pure half, registry, judge
 //! cluster        watches, one published snapshot                             uses: pure half
 //! telemetry      logs and metrics                                            uses: decision store
@@ -54,6 +55,8 @@ pub mod rekor;
 pub mod judge;
 
 pub mod trust_store;
+
+pub mod feeds;
 
 pub mod admission;
 

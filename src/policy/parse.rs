@@ -225,7 +225,6 @@ impl Policy {
     }
 
     fn of(name: PolicyName, spec: &api::ClusterSignaturePolicySpec) -> Result<Self, PolicyError> {
-        
         let authorities = authorities(&spec.authorities)?;
         let require = Requirement::parse(spec.require.as_ref(), &authorities)?;
         if let Some((_, authority)) = authorities.iter().enumerate().find(|(position, _)| !require.reaches(*position)) {
