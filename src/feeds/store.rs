@@ -111,6 +111,7 @@ impl FeedProgress {
         self.status.expires = Some(kept.expires);
         self.status.fresh_until = Some(kept.fresh_until(&self.rule, now));
         self.status.digest = Some(Digest::of(kept.content.as_bytes()));
+        self.status.revocations = feed.revocations().len();
         self.status.policies = feed.policies().len() + feed.invalid().len();
         self.status.refused = feed.refused().to_vec();
         self.kept = Some(kept);

@@ -33,7 +33,7 @@ async fn a_delivered_revocation_acts_on_what_it_names() {
     ];
     for (spec, expected) in table {
         bench.deliver(&json!([revocation(&spec)]));
-        bench.delivered().await;
+        assert_eq!(bench.delivered().await.revocations, 1);
         // Wherever the image is.
         for repository in [APP, OTHER] {
             let (answer, text) = bench.judge(&image, repository, &policies, &rules).await;
