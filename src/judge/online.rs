@@ -65,7 +65,7 @@ impl Online {
         image: &ResolvedImage,
         context: &Context<'_>,
     ) {
-        let (roots, revocations) = (context.snapshot.roots(), context.revocations);
+        let (roots, revocations) = (context.roots, context.revocations);
         let lacking = |policy: &&Policy| unconfirmed(policy, &self.gathered, roots, revocations, context.now);
         let positions: Vec<usize> = wanting.iter().flat_map(lacking).collect();
         let questions = match self.gathered.questions(&positions, anchors) {

@@ -267,6 +267,7 @@ pub(super) fn read<S: DeserializeOwned + Serialize>(object: &Value, kind: &str) 
     let Object { metadata, spec, .. } = serde_path_to_error::deserialize(object)
         .map_err(|error| PolicyError::Shape { path: error.path().to_string(), reason: error.inner().to_string() })?;
     check_kinds_of_nodes(object, &spec)?;
+    check_length("metadata.name", &metadata.name, 253)?;
     Ok((metadata, spec))
 }
 

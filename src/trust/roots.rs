@@ -100,6 +100,18 @@ impl TrustRoots {
         self.by_name.insert(name.to_owned(), State::Unavailable { reason: reason.to_owned() });
     }
 
+    /// With who may sign for delegated roles of the roots' repositories.
+    #[must_use]
+    pub fn with_roles(mut self, roles: TufRoles) -> Self {
+        self.roles = roles;
+        self
+    }
+
+    /// Who may sign for delegated roles.
+    pub fn roles(&self) -> &TufRoles {
+        &self.roles
+    }
+
     /// The material of this name, whatever its age.
     pub fn find(&self, name: &str) -> Option<&TrustMaterial> {
         match self.by_name.get(name)? {
@@ -137,13 +149,6 @@ impl TrustRoots {
         let mut roots = self.clone();
         roots.by_name.insert(name.to_owned(), state);
         Some(roots)
-    }
-
-    /// With who may sign for delegated roles of the roots' repositories.
-    #[must_use]
-    pub fn with_roles(mut self, roles: TufRoles) -> Self {
-        self.roles = roles;
-        self
     }
 
     /// Who may sign for a delegated role. Where its root counts no longer because of its age, neither does what the role says.
