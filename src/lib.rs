@@ -25,7 +25,7 @@
 //! feeds          revocations, policies and signers that TUF delivers         uses: pure half, trust_store
 //! admission      AdmissionReview -> AdmissionReview                          uses: pure half, registry, judge
 //! configuration  admission of our own custom resources                       uses: pure half, admission
-//! cluster        watches, one published snapshot, lease, status, events      uses: pure half, trust_store
+//! cluster        watches, one published snapshot, lease, status, events      uses: pure half, trust_store, feeds
 //! telemetry      logs and metrics                                            uses: decision store
 //! server         HTTPS, probes, metrics port                                 uses: pure half, registry, judge, admission, configuration, telemetry
 //! cli            subcommands; does the wiring                                uses: all

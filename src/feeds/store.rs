@@ -137,10 +137,12 @@ impl FeedStore {
 
     /// Asks for the feeds of these rules, and for no others. Nothing happens to a feed whose rule is what it was.
     pub fn declare(self: &Arc<Self>, rules: &ClusterRules) {
-        {
+        let changed = {
             let mut running = self.lock();
             let wanted: BTreeSet<&str> = rules.feeds().iter().map(|rule| rule.name()).collect();
+            let before = running.feeds.len();
             running.feeds.retain(|name, _| wanted.contains(name.as_str()));
+            let mut changed = running.feeds.len() != before;
             for rule in rules.feeds() {
                 let before = running.feeds.get(rule.name()).map(|(record, _)| Arc::clone(record));
                 if before.as_ref().is_some_and(|record| record.lock().rule == *rule) {
@@ -150,9 +152,13 @@ impl FeedStore {
                 let record = Arc::new(Record(Mutex::new(progress)));
                 let worker = work(FeedTask::new(self, Arc::clone(rule), Arc::clone(&record)).run());
                 running.feeds.insert(rule.name().to_owned(), (record, worker));
+                changed = true;
             }
+            changed
+        };
+        if changed {
+            self.publish();
         }
-        self.publish();
     }
 
     /// What a feed begins with: what was delivered under the rule that it had before, if that said where it comes from as this one does.
@@ -191,6 +197,11 @@ impl FeedStore {
         }
     }
 
+    /// What the feeds delivered and who signs for the roles, of one moment.
+    pub fn published(&self) -> (Feeds, TufRoles) {
+        (**self.published.load()).clone()
+    }
+
     /// What the feeds delivered, at this moment.
     pub fn feeds(&self) -> Feeds {
         self.published.load().0.clone()
@@ -199,6 +210,11 @@ impl FeedStore {
     /// Who signs for the roles, at this moment.
     pub fn roles(&self) -> TufRoles {
         self.published.load().1.clone()
+    }
+
+    /// Where the trust roots are through which feeds come.
+    pub fn trust(&self) -> &Arc<TrustStore> {
+        &self.trust
     }
 
     /// Counts what is published: it changes whenever [`feeds`](Self::feeds) or [`roles`](Self::roles) do.

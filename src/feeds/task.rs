@@ -27,14 +27,14 @@ pub(super) struct FeedTask {
     rule: Arc<FeedRule>,
     record: Arc<Record<FeedProgress>>,
     failures: u32,
-    /// Whether the archive lacks what was delivered last.
-    unsaved: bool,
+    /// What the archive has.
+    saved: Option<Kept>,
 }
 
 impl FeedTask {
     pub(super) fn new(store: &Arc<FeedStore>, rule: Arc<FeedRule>, record: Arc<Record<FeedProgress>>) -> Self {
         let trust = Arc::downgrade(&store.trust);
-        Self { store: Arc::downgrade(store), trust, rule, record, failures: 0, unsaved: false }
+        Self { store: Arc::downgrade(store), trust, rule, record, failures: 0, saved: None }
     }
 
     pub(super) async fn run(mut self) {
@@ -56,7 +56,10 @@ impl FeedTask {
         while !self.record.lock().recalled {
             let store = self.store.upgrade()?;
             match store.archive.load(self.rule.name()).await {
-                Ok(kept) => self.recalled(&store, kept.filter(|kept| kept.is_of(&self.rule))),
+                Ok(kept) => {
+                    let kept = kept.filter(|kept| kept.is_of(&self.rule));
+                    self.recalled(&store, kept);
+                }
                 Err(reason) => {
                     self.failed(&FeedFailure::Unread { reason });
                     store.publish();
@@ -69,11 +72,12 @@ impl FeedTask {
         Some(())
     }
 
-    fn recalled(&self, store: &FeedStore, kept: Option<Kept>) {
+    fn recalled(&mut self, store: &FeedStore, kept: Option<Kept>) {
         let mut progress = self.record.lock();
         progress.recalled = true;
         progress.status.failure = None;
         if let Some(kept) = kept {
+            self.saved = Some(kept.clone());
             match Feed::parse(kept.content.as_bytes(), &self.rule) {
                 Ok(feed) => progress.take(kept, feed, (store.options.clock)()),
                 Err(error) => tracing::error!(feed = self.rule.name(), %error, "what was kept of a feed is no feed"),
@@ -99,7 +103,7 @@ impl FeedTask {
         Some(jittered(backoff(self.failures, store.options.first_backoff, usual)))
     }
 
-    async fn deliver(&mut self, store: &FeedStore) -> Result<(), FeedFailure> {
+    async fn deliver(&self, store: &FeedStore) -> Result<(), FeedFailure> {
         let deadline = Instant::now() + store.options.fetch_timeout;
         let found = store.trust.target(self.rule.trust_root(), self.rule.target(), deadline).await?;
         let now = (store.options.clock)();
@@ -118,7 +122,6 @@ impl FeedTask {
         progress.take(kept, feed, now);
         progress.status.failure = None;
         progress.status.failures = 0;
-        self.unsaved = true;
         Ok(())
     }
 
@@ -131,14 +134,25 @@ impl FeedTask {
 
     /// Keeps what was delivered last, if it is not kept yet.
     async fn save(&mut self, store: &FeedStore) {
-        let Some(kept) = self.record.lock().kept.clone().filter(|_| self.unsaved) else { return };
-        let unkept = store.archive.save(self.rule.name(), kept).await.err();
+        let Some(kept) = self.record.lock().kept.clone().filter(|kept| self.is_worth_keeping(kept)) else { return };
+        let unkept = store.archive.save(self.rule.name(), kept.clone()).await.err();
         if let Some(reason) = &unkept {
             tracing::warn!(feed = self.rule.name(), reason, "what a feed delivered cannot be kept");
         }
-        self.unsaved = unkept.is_some();
+        if unkept.is_none() {
+            self.saved = Some(kept);
+        }
         self.record.lock().status.unkept = unkept;
         store.publish();
+    }
+
+    /// Whether something is lost without it: more than that it was delivered again a while ago.
+    fn is_worth_keeping(&self, kept: &Kept) -> bool {
+        self.saved.as_ref().is_none_or(|saved| {
+            let age = kept.delivered.duration_since(saved.delivered);
+            let says = |kept: &Kept| (kept.expires, kept.version, kept.trust_root.clone(), kept.target.clone());
+            saved.content != kept.content || says(saved) != says(kept) || age >= self.rule.max_age() / 4
+        })
     }
 
     /// Waits, or until the repository shows something new. None: the trust store is gone.

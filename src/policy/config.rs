@@ -168,7 +168,7 @@ impl ClusterRules {
     }
 
     /// Whether the policies of a namespace with these labels count as a match for some image.
-    pub(super) fn delegates_to(&self, labels: &NamespaceLabels) -> bool {
+    pub fn delegates_to(&self, labels: &NamespaceLabels) -> bool {
         self.delegations_to(labels).next().is_some()
     }
 

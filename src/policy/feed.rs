@@ -286,7 +286,7 @@ impl Feeds {
     }
 
     /// Why a feed does not count as fresh at this moment, if it does not.
-    pub(super) fn staleness(&self, rule: &FeedRule, now: Timestamp) -> Option<FeedProblem> {
+    pub fn staleness(&self, rule: &FeedRule, now: Timestamp) -> Option<FeedProblem> {
         let state = self.by_name.get(rule.name());
         let feed = rule.name().to_owned();
         match state.and_then(|state| Some((state.delivered.as_ref()?, state.fresh_until?))) {
