@@ -9,6 +9,7 @@ mod archive;
 mod conditions;
 mod controllers;
 mod declarations;
+mod expansion;
 #[cfg(test)]
 mod fake;
 mod feeds;
@@ -44,6 +45,7 @@ use watched::Watched;
 pub use archive::ConfigMapArchive;
 pub use conditions::{Condition, Truth, Wanted};
 pub use controllers::Controllers;
+pub use expansion::Indexes;
 pub use feeds::LedgerFeedArchive;
 pub use lease::Leadership;
 pub use ledger::{ConfigMapLedger, Document, Ledger, LedgerError, Version};
