@@ -110,6 +110,11 @@ impl Place {
         }
     }
 
+    /// The leaf's hash in hexadecimal digits.
+    pub(super) fn leaf_digits(&self) -> String {
+        hexadecimal(self.leaf.as_bytes())
+    }
+
     /// Refuses a head that cannot be a later one of the same tree.
     fn check_fresh(&self, head: &Checkpoint) -> Result<(), OnlineError> {
         match &self.known {
