@@ -23,7 +23,8 @@
 //! judge          orders resolve, revoke, discover, verify, evaluate          uses: pure half, registry, store, rekor
 //! admission      AdmissionReview -> AdmissionReview                          uses: pure half, registry, judge
 //! cluster        watches, one published snapshot                             uses: pure half
-//! telemetry      logs and metrics                                            uses: decision store
+//! monitor        whether logs are consistent, who stands in their entries    uses: pure half, rekor
+//! telemetry      logs and metrics                                            uses: decision store monitor
 //! server         HTTPS, probes, metrics port                                 uses: pure half, registry, judge, admission, telemetry
 //! cli            subcommands; does the wiring                                uses: all
 //! ```
@@ -55,6 +56,8 @@ pub mod judge;
 pub mod admission;
 
 pub mod cluster;
+
+pub mod monitor;
 
 pub mod telemetry;
 

@@ -156,6 +156,20 @@ impl Signers {
         }
     }
 
+    /// Whether one of them is this signer, as the trust root of this name knows signers.
+    pub(super) fn name(&self, root: &str, signer: &Signer) -> bool {
+        match (self, signer) {
+            (Self::Keyless { trust_root, identities }, Signer::Certificate { issuer, subjects, .. }) => {
+                let named = |identity: &Identity| identity.names(issuer.as_deref(), subjects);
+                trust_root == root && identities.iter().any(named)
+            }
+            (Self::Keys { trust_root, keys }, Signer::Key { sha256 }) => {
+                trust_root.as_deref() == Some(root) && keys.iter().any(|key| key.key.fingerprint() == sha256)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether one of them signed, at a time at which it may. The nearest miss if none did.
     pub(super) fn admit(&self, evidence: &Evidence) -> Result<(), Miss> {
         if !self.stand_on(evidence.under()) {

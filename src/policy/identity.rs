@@ -70,6 +70,12 @@ impl Identity {
         })
     }
 
+    /// Whether a certificate has this identity's names, whatever its claims and time.
+    pub(super) fn names(&self, issuer: Option<&str>, subjects: &[Subject]) -> bool {
+        let wanted = |wanted: &StringMatcher| issuer.is_some_and(|issuer| wanted.matches(issuer));
+        self.issuer.as_ref().is_none_or(wanted) && subjects.iter().any(|subject| self.subject.matches(subject.as_str()))
+    }
+
     /// Whether a certificate is this identity's, and at the right time. A certificate without an issuer, or without a name that is
     /// read, matches nothing that asks for one. Any of its names may be the wanted one.
     pub(super) fn admit(

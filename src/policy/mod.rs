@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::image::ImagePattern;
 use crate::trust::TrustRoots;
-use crate::verify::{Anchor, Claim, Evidence};
+use crate::verify::{Anchor, Claim, Evidence, Signer};
 
 use authority::Authority;
 use requirement::Requirement;
@@ -90,6 +90,12 @@ impl Policy {
     /// The names of the trust roots that the policy needs.
     pub fn trust_roots(&self) -> impl Iterator<Item = &str> {
         self.authorities.iter().filter_map(|authority| authority.signers.trust_root())
+    }
+
+    /// Whether an authority knows this signer under a trust root: who it is, whatever else is asked of what was signed. Own certificates are
+    /// no root's, and are left out.
+    pub fn trusts(&self, root: &str, signer: &Signer) -> bool {
+        self.authorities.iter().any(|authority| authority.signers.name(root, signer))
     }
 
     /// Whether an authority wants logs to be asked.

@@ -56,11 +56,13 @@ impl TreeHead {
     pub(super) fn of(checkpoint: &Checkpoint, signature: &CheckpointSignature, log: &Log, api: LogApi) -> Option<Self> {
         let body = std::str::from_utf8(checkpoint.signed_data()).ok()?;
         let bytes = [signature.key_id.as_slice(), signature.signature.as_bytes()].concat();
-        let note = format!("{body}\n\u{2014} {} {}\n", signature.name, STANDARD.encode(bytes));
+        let origin = body.split('\n').next()?.to_owned();
+        // The name that stands before a signature is not signed. That of the second version is the origin, and is compared elsewhere.
+        let name = origin.split_whitespace().next()?;
+        let note = format!("{body}\n\u{2014} {name} {}\n", STANDARD.encode(bytes));
         if note.len() > NOTE_BYTES {
             return None;
         }
-        let origin = body.split('\n').next()?.to_owned();
         let tree = TreeId { key_id: hexadecimal(&log.id), origin };
         let (size, root) = (checkpoint.tree_size(), *checkpoint.root_hash());
         Some(Self(Arc::new(Signed { tree, size, root, api, note })))
