@@ -16,6 +16,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::decision::{Answer, Decision};
+use crate::monitor::Readings;
 use crate::store::{Kind, Reading};
 
 /// How logs are written.
@@ -112,6 +113,54 @@ struct CacheLabels {
     part: CachePart,
 }
 
+/// How a tree of a log stands.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+enum TreeState {
+    Consistent,
+    Forked,
+    RolledBack,
+    Unknown,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct TreeLabels {
+    state: TreeState,
+}
+
+/// What the monitor of logs counts.
+#[derive(Debug, Default)]
+struct LogMetrics {
+    trees: Family<TreeLabels, Gauge<u64, AtomicU64>>,
+    heads_dropped: Counter,
+    entries_read: Counter,
+    entries_behind: Gauge<u64, AtomicU64>,
+    entries_unannounced: Counter,
+}
+
+impl LogMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("log_trees", "Trees of transparency logs, by how they stand", metrics.trees.clone());
+        registry.register(
+            "log_heads_dropped",
+            "Heads in evidence that could not be compared with what is known",
+            metrics.heads_dropped.clone(),
+        );
+        registry.register("log_entries_read", "Entries of logs that were read", metrics.entries_read.clone());
+        registry.register(
+            "log_entries_behind",
+            "Entries of logs that are still to be read",
+            metrics.entries_behind.clone(),
+        );
+        registry.register(
+            "log_entries_unannounced",
+            "Entries under identities that policies trust, of no image that was seen here",
+            metrics.entries_unannounced.clone(),
+        );
+        metrics
+    }
+}
+
 /// All metric families.
 #[derive(Debug)]
 pub struct Metrics {
@@ -123,6 +172,7 @@ pub struct Metrics {
     cache_hits: Family<CacheLabels, Counter>,
     cache_misses: Family<CacheLabels, Counter>,
     cache_bytes: Family<CacheLabels, Gauge<u64, AtomicU64>>,
+    logs: LogMetrics,
 }
 
 impl Default for Metrics {
@@ -144,7 +194,8 @@ impl Default for Metrics {
         );
         registry.register("cache_misses", "Questions passed on to a registry, or verified", cache_misses.clone());
         registry.register("cache_bytes", "Bytes held in memory", cache_bytes.clone());
-        Self { registry, reviews, seconds, policies, invalid_policies, cache_hits, cache_misses, cache_bytes }
+        let logs = LogMetrics::register(&mut registry);
+        Self { registry, reviews, seconds, policies, invalid_policies, cache_hits, cache_misses, cache_bytes, logs }
     }
 }
 
@@ -175,6 +226,23 @@ impl Metrics {
             self.cache_misses.get_or_create(&labels).inner().fetch_max(*misses, Ordering::Relaxed);
             self.cache_bytes.get_or_create(&labels).set(*bytes);
         }
+    }
+
+    /// Takes over the figures of the monitor, which counts by itself.
+    pub fn monitored(&self, readings: &Readings) {
+        for (state, trees) in [
+            (TreeState::Consistent, readings.consistent),
+            (TreeState::Forked, readings.forked),
+            (TreeState::RolledBack, readings.rolled_back),
+            (TreeState::Unknown, readings.unknown),
+        ] {
+            self.logs.trees.get_or_create(&TreeLabels { state }).set(trees);
+        }
+        let latest = |counter: &Counter, value| counter.inner().fetch_max(value, Ordering::Relaxed);
+        latest(&self.logs.heads_dropped, readings.heads_dropped);
+        latest(&self.logs.entries_read, readings.entries_read);
+        latest(&self.logs.entries_unannounced, readings.entries_unannounced);
+        self.logs.entries_behind.set(readings.entries_behind);
     }
 
     /// The exposition in `OpenMetrics` text, with the policies as they are now.
@@ -211,6 +279,24 @@ mod tests {
             r#"countersign_cache_misses_total{part="Resolution"} 0"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_figures_of_logs_are_those_of_the_monitor() {
+        let metrics = Metrics::default();
+        let readings = Readings { consistent: 3, forked: 1, entries_read: 7, entries_behind: 5, ..Readings::default() };
+        metrics.monitored(&readings);
+        metrics.monitored(&readings);
+        let text = metrics.render((0, 0));
+        for line in [
+            r#"countersign_log_trees{state="Consistent"} 3"#,
+            r#"countersign_log_trees{state="Forked"} 1"#,
+            r#"countersign_log_trees{state="Unknown"} 0"#,
+            "countersign_log_entries_read_total 7",
+            "countersign_log_entries_behind 5",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
     }
 }

@@ -149,7 +149,7 @@ pub fn inclusion_path(
 }
 
 /// The nodes that prove the first `old` leaves of a tree of `new` to be a tree that it had, from below. The first is the last complete
-/// subtree of the old tree; it is the old tree itself, and no part of the proof, where `old` is a power of two.
+/// subtree of the old tree; where `old` is a power of two that is the old tree itself, of which whoever verifies has the root already.
 fn between(old: u64, new: u64) -> Vec<Vec<Node>> {
     let (mut start, mut end) = (0, new);
     let mut path = Vec::new();
@@ -163,7 +163,9 @@ fn between(old: u64, new: u64) -> Vec<Vec<Node>> {
             start = split;
         }
     }
-    path.push(complete(start, end));
+    if !old.is_power_of_two() {
+        path.push(complete(start, end));
+    }
     path.reverse();
     path
 }
@@ -189,9 +191,7 @@ pub(super) fn consistency_path(
     if old == 0 || old >= new {
         return Err(malformed("no tiles prove a tree of these sizes"));
     }
-    // Whoever verifies has the root of a whole subtree already, and takes no proof of it.
-    let known = usize::from(old.is_power_of_two());
-    between(old, new).into_iter().skip(known).map(|nodes| joined(nodes, new, tiles)).collect()
+    between(old, new).into_iter().map(|nodes| joined(nodes, new, tiles)).collect()
 }
 
 /// The hash of neighbouring subtrees together.
