@@ -28,7 +28,7 @@ use crate::registry::{
 };
 use crate::rekor::{RekorClient, RekorOptions};
 use crate::store::{Store, VerificationEnded};
-use crate::verify::{Anchor, AnchorId, Gathered, SEARCH_LIMIT, is_searchable};
+use crate::verify::{Anchor, AnchorId, Evidence, Gathered, SEARCH_LIMIT, is_searchable};
 use crate::workload::ContainerImage;
 
 /// Candidates of one object that are verified at the same time.
@@ -49,6 +49,12 @@ pub struct Request {
     pub runs: bool,
 }
 
+/// Takes note of evidence, whatever came of it: for whoever watches logs.
+pub trait Witness: std::fmt::Debug + Send + Sync {
+    /// Evidence was verified. Must not wait.
+    fn saw(&self, evidence: &Evidence);
+}
+
 /// What judges: where images come from, within which limits, and what is known about evidence already.
 #[derive(Debug)]
 pub struct Judge<S> {
@@ -57,6 +63,7 @@ pub struct Judge<S> {
     memory: MemoryBudget,
     store: Store,
     logs: RekorClient,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 /// What is the same for all images of a request.
@@ -103,7 +110,14 @@ impl<S: ImageSource> Judge<S> {
     /// source's affair.
     pub fn new(source: S, limits: Limits) -> Self {
         let logs = RekorClient::new(RekorOptions::default());
-        Self { source, limits, memory: MemoryBudget::default(), store: Store::default(), logs }
+        Self { source, limits, memory: MemoryBudget::default(), store: Store::default(), logs, witness: None }
+    }
+
+    /// With somebody who takes note of all evidence.
+    #[must_use]
+    pub fn with_witness(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.witness = Some(witness);
+        self
     }
 
     /// With this much memory for all requests together.
@@ -307,6 +321,11 @@ impl<S: ImageSource> Judge<S> {
                 }
                 Ok(Examined::Missing(problem)) => problems.push(problem),
                 Err(problem) => return Err(stopped(policies, &problem)),
+            }
+        }
+        if let Some(witness) = &self.witness {
+            for evidence in gathered.verified() {
+                witness.saw(evidence);
             }
         }
         let (roots, revocations) = (context.snapshot.roots(), context.snapshot.revocations());

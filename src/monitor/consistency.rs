@@ -135,7 +135,9 @@ impl Monitor {
                     }
                 }
             }
-            findings.iter().for_each(|finding| self.tell(finding));
+            for finding in &findings {
+                self.tell(finding);
+            }
             match self.save(&trees, kept).await {
                 Ok(()) => return Ok(()),
                 Err(DocumentError::Conflict) => {}
@@ -301,13 +303,12 @@ impl Asking<'_> {
             Relation::Apart(span) => span,
         };
         let answered = self.proofs.iter().find(|(one, another, _)| one == known && another == other);
-        let proved = match answered {
-            Some((_, _, proved)) => proved.clone(),
-            None => {
-                let proved = self.prove(log, &span).await.map_err(|error| error.to_string());
-                self.proofs.push((known.clone(), other.clone(), proved.clone()));
-                proved
-            }
+        let proved = if let Some((_, _, proved)) = answered {
+            proved.clone()
+        } else {
+            let proved = self.prove(log, &span).await.map_err(|error| error.to_string());
+            self.proofs.push((known.clone(), other.clone(), proved.clone()));
+            proved
         };
         match proved {
             Ok(Proved::Consistent) => Said::Consistent,

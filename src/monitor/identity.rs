@@ -153,13 +153,13 @@ impl Monitor {
                 kept.put(newest.head.tree(), next);
                 behind += newest.head.size().saturating_sub(next);
             }
-            self.counters.entries_behind.store(behind, Ordering::Relaxed);
+            self.entries.behind.store(behind, Ordering::Relaxed);
         }
         // Saved before anybody is told: what was read is not lost, and not read again.
         let document = self.save_entries(&kept, document).await?;
         if view.leads && !kept.untold.is_empty() {
             for row in std::mem::take(&mut kept.untold) {
-                self.counters.entries_unannounced.fetch_add(1, Ordering::Relaxed);
+                self.entries.unannounced.fetch_add(1, Ordering::Relaxed);
                 self.tell(&row.finding());
                 kept.found.push(row);
             }
@@ -233,7 +233,7 @@ impl Monitor {
             let reached = stopped.unwrap_or(next + count);
             let taken = reached.saturating_sub(next);
             (next, read) = (reached, read + taken);
-            self.counters.entries_read.fetch_add(taken, Ordering::Relaxed);
+            self.entries.read.fetch_add(taken, Ordering::Relaxed);
             if stopped.is_some() {
                 break;
             }

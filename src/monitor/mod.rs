@@ -171,10 +171,10 @@ pub struct Readings {
 }
 
 #[derive(Debug, Default)]
-struct Counters {
-    entries_read: AtomicU64,
-    entries_behind: AtomicU64,
-    entries_unannounced: AtomicU64,
+struct Entries {
+    read: AtomicU64,
+    behind: AtomicU64,
+    unannounced: AtomicU64,
 }
 
 /// Watches logs.
@@ -183,7 +183,7 @@ pub struct Monitor {
     client: RekorClient,
     outlets: Outlets,
     inbox: Inbox,
-    counters: Counters,
+    entries: Entries,
     standings: Mutex<BTreeMap<TreeId, Standing>>,
     rows: Mutex<Vec<Row>>,
     /// Suggestions that could not be written yet.
@@ -204,7 +204,7 @@ impl Monitor {
             client,
             outlets,
             inbox: Inbox::default(),
-            counters: Counters::default(),
+            entries: Entries::default(),
             standings: Mutex::default(),
             rows: Mutex::default(),
             unwritten: Mutex::default(),
@@ -268,9 +268,9 @@ impl Monitor {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut readings = Readings {
             heads_dropped: self.inbox.dropped(),
-            entries_read: read(&self.counters.entries_read),
-            entries_behind: read(&self.counters.entries_behind),
-            entries_unannounced: read(&self.counters.entries_unannounced),
+            entries_read: read(&self.entries.read),
+            entries_behind: read(&self.entries.behind),
+            entries_unannounced: read(&self.entries.unannounced),
             ..Readings::default()
         };
         for standing in locked(&self.standings).values() {

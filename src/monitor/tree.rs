@@ -112,14 +112,10 @@ impl Trees {
                 trees.strange.push(record);
                 continue;
             };
-            match record.tree(&log.watched) {
-                Some(tree) => {
-                    trees.by_id.insert(tree.head.tree().clone(), tree);
-                }
-                None => tracing::warn!(
-                    log = log.watched.address(),
-                    "a head that was kept is not the log's, and is forgotten"
-                ),
+            if let Some(tree) = record.tree(&log.watched) {
+                trees.by_id.insert(tree.head.tree().clone(), tree);
+            } else {
+                tracing::warn!(log = log.watched.address(), "a head that was kept is not the log's, and is forgotten");
             }
         }
         Ok(trees)

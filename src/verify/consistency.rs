@@ -349,7 +349,7 @@ mod tests {
         for part in folder.read_dir().unwrap() {
             for file in part.unwrap().path().read_dir().unwrap() {
                 let path = file.unwrap().path();
-                let vector: Vector = serde_json::from_slice(&bytes(path.to_str().unwrap().to_owned())).unwrap();
+                let vector: Vector = serde_json::from_slice(&bytes(&path)).unwrap();
                 let (Some(first), Some(second)) = (vector.root1, vector.root2) else { continue };
                 let is_hash = |text: &str| STANDARD.decode(text).unwrap().len() == 32;
                 if vector.size1 == 0 || vector.size1 >= vector.size2 || !is_hash(&first) || !is_hash(&second) {
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn a_head_is_its_log_s_and_survives_being_kept() {
         let answer: serde_json::Value =
-            serde_json::from_slice(&bytes("tests/data/rekor-response/valid/entry.json".to_owned())).unwrap();
+            serde_json::from_slice(&bytes("tests/data/rekor-response/valid/entry.json")).unwrap();
         let entry = answer.as_object().unwrap().values().next().unwrap();
         let note = entry["verification"]["inclusionProof"]["checkpoint"].as_str().unwrap();
         let logs = WatchedLog::all(&root(STAGING));
