@@ -16,20 +16,30 @@ use crate::decision::{Decision, ReviewAnswer, deny_undecodable};
 use crate::judge::{Judge, Request};
 use crate::policy::{NamespaceLabels, Problem, Scope, Snapshot};
 use crate::registry::ImageSource;
+use crate::revocation::Revocations;
 use crate::workload::{Judged, Operation, WorkloadError, WorkloadKind, images_to_judge};
 
-/// Namespaces that the snapshot does not have yet: the seam to `cluster`.
+/// Times that one review is judged anew because of newer revocations.
+const JUDGED_ANEW: usize = 3;
+
+/// What a review looks up beyond its snapshot, the seam to `cluster`: namespaces that it does not have yet, and newer revocations.
 pub trait NamespaceLookup: Send + Sync {
     /// The labels of a namespace as the API server has them now. None: it has none of that name, or did not say.
     fn labels(&self, name: &str) -> impl Future<Output = Option<BTreeMap<String, String>>> + Send;
+    /// The revocations of this moment, asked for just before an answer goes out. None: there are no others than the snapshot's.
+    fn revocations(&self) -> Option<Revocations>;
 }
 
-/// Knows no namespaces beyond the snapshot's: the command line's.
+/// Knows nothing beyond the snapshot: the command line's.
 #[derive(Clone, Copy, Debug)]
 pub struct NoLookup;
 
 impl NamespaceLookup for NoLookup {
     async fn labels(&self, _name: &str) -> Option<BTreeMap<String, String>> {
+        None
+    }
+
+    fn revocations(&self) -> Option<Revocations> {
         None
     }
 }
@@ -193,8 +203,18 @@ async fn decide<S: ImageSource>(
         Ok((Judged::Unchanged(_), _)) => return Decision::unchanged(),
         Err(problem) => return Decision::refuse(problem),
     };
-    let verdicts = judge.judge(&images, snapshot, now, deadline).await;
-    Decision::new(verdicts, snapshot.unmatched())
+    let mut by = snapshot.revocations().clone();
+    for _ in 0..=JUDGED_ANEW {
+        let verdicts = judge.judge_by(&images, snapshot, &by, now, deadline).await;
+        let decision = Decision::new(verdicts, snapshot.unmatched());
+        match namespaces.revocations() {
+            // What was judged while they came in was judged by the older ones. They only take away: a denial stands.
+            Some(newer) if newer != by && decision.allows() => by = newer,
+            _ => return decision,
+        }
+    }
+    let message = "revocations changed again and again while the request was judged".to_owned();
+    Decision::refuse(Problem { code: "RevocationsChanging", message, undecided: true })
 }
 
 /// The images that the request asks to judge, and whether its object runs as it stands.

@@ -25,5 +25,5 @@ mod resolved;
 pub use digest::Digest;
 pub use hash::{Hash, from_hexadecimal, hexadecimal};
 pub use pattern::{ImagePattern, PatternError};
-pub use reference::{ImageReference, ReferenceError, Repository};
+pub use reference::{ImageReference, ReferenceError, Repository, is_host};
 pub use resolved::{DigestMismatch, ResolvedImage};

@@ -3,6 +3,7 @@
 //! Used by the webhook and by the command line alike. It decides nothing: `decision` does, over what is returned here. Every way
 //! out of this file is a verdict or a refusal; no error is dropped.
 
+mod newer;
 mod online;
 
 use std::collections::BTreeMap;
@@ -23,13 +24,17 @@ use crate::policy::{
     through_children, undecided, unparsable,
 };
 use crate::registry::{
-    CandidateLayer, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
+    CandidateLayer, Held, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
     resolve,
 };
 use crate::rekor::{RekorClient, RekorOptions};
+use crate::revocation::Revocations;
 use crate::store::{Store, VerificationEnded};
+use crate::trust::TrustRoots;
 use crate::verify::{Anchor, AnchorId, Evidence, Gathered, SEARCH_LIMIT, is_searchable};
 use crate::workload::ContainerImage;
+
+pub use newer::NewerRoots;
 
 /// Candidates of one object that are verified at the same time.
 const TURNS: usize = 2;
@@ -64,18 +69,23 @@ pub struct Judge<S> {
     store: Store,
     logs: RekorClient,
     witness: Option<Arc<dyn Witness>>,
+    newer: Option<Arc<dyn NewerRoots>>,
 }
 
 /// What is the same for all images of a request.
+#[derive(Clone)]
 struct Context<'a> {
     snapshot: &'a Snapshot,
+    /// The snapshot's, or newer ones where evidence of an image named a service that those do not know.
+    roots: &'a TrustRoots,
+    revocations: &'a Revocations,
     scope: &'a Scope,
     runs: bool,
     now: Timestamp,
     deadline: Instant,
     budget: Arc<RequestBudget>,
     /// Turns of this request to verify, so that one object with thousands of candidates leaves threads to the others.
-    verifying: Semaphore,
+    verifying: Arc<Semaphore>,
 }
 
 /// An image's verdicts without its field: references that occur twice are judged once.
@@ -110,7 +120,15 @@ impl<S: ImageSource> Judge<S> {
     /// source's affair.
     pub fn new(source: S, limits: Limits) -> Self {
         let logs = RekorClient::new(RekorOptions::default());
-        Self { source, limits, memory: MemoryBudget::default(), store: Store::default(), logs, witness: None }
+        Self {
+            source,
+            limits,
+            memory: MemoryBudget::default(),
+            store: Store::default(),
+            logs,
+            witness: None,
+            newer: None,
+        }
     }
 
     /// With somebody who takes note of all evidence.
@@ -146,6 +164,13 @@ impl<S: ImageSource> Judge<S> {
         self
     }
 
+    /// With a source of newer roots than a snapshot's, for evidence that names a service which those do not know.
+    #[must_use]
+    pub fn with_newer_roots(mut self, newer: Arc<dyn NewerRoots>) -> Self {
+        self.newer = Some(newer);
+        self
+    }
+
     /// Judges every image of a request by one snapshot. What is not done at the deadline is refused, and says what was slow.
     pub async fn judge(
         &self,
@@ -154,15 +179,29 @@ impl<S: ImageSource> Judge<S> {
         now: Timestamp,
         deadline: Instant,
     ) -> Vec<ImageVerdicts> {
+        self.judge_by(request, snapshot, snapshot.revocations(), now, deadline).await
+    }
+
+    /// The same by other revocations than the snapshot's: newer ones.
+    pub async fn judge_by(
+        &self,
+        request: &Request,
+        snapshot: &Snapshot,
+        revocations: &Revocations,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Vec<ImageVerdicts> {
         let budget = self.memory.request(deadline);
         let context = &Context {
             snapshot,
+            roots: snapshot.roots(),
+            revocations,
             scope: &request.scope,
             runs: request.runs,
             now,
             deadline,
             budget,
-            verifying: Semaphore::new(TURNS),
+            verifying: Arc::new(Semaphore::new(TURNS)),
         };
         let mut distinct: BTreeMap<&str, &ContainerImage> = BTreeMap::new();
         for image in &request.images {
@@ -200,13 +239,14 @@ impl<S: ImageSource> Judge<S> {
             Ok(reference) => reference,
             Err(error) => return nameless(&error.to_string(), context),
         };
-        let revocations = context.snapshot.revocations();
+        let revocations = context.revocations;
         // A digest is judged before any network.
         if let Some(revoked) = reference.digest().and_then(|digest| revocations.artifact(digest)) {
             return Judged::refused(Refused::Revoked(revoked));
         }
         let possible = context.snapshot.select(reference.repository(), reference.digest(), context.scope);
-        if possible.is_empty() {
+        // What no policy governs may be struck out all the same: which image it is must be known then, and what it holds.
+        if possible.is_empty() && !revocations.names_artifacts() {
             return Judged::new(reference.digest().cloned(), Finding::Unmatched);
         }
         // The one resolution of this request: only its digest goes on.
@@ -215,6 +255,9 @@ impl<S: ImageSource> Judge<S> {
             Ok(resolved) => resolved,
             Err(problem) => {
                 self.source.forget(reference.repository());
+                if revocations.names_artifacts() {
+                    return Judged::new(reference.digest().cloned(), Finding::Refused(perhaps_revoked(problem)));
+                }
                 return unresolved(possible, context, &problem);
             }
         };
@@ -245,10 +288,9 @@ impl<S: ImageSource> Judge<S> {
         let work = children(&source, image);
         match within(context.deadline, "fetching the children of", image.reference(), work).await {
             Ok(found) => {
-                let revocations = context.snapshot.revocations();
-                found.iter().find_map(|child| revocations.artifact(child.image.digest())).map(Refused::Revoked)
+                found.iter().find_map(|child| context.revocations.artifact(child.image.digest())).map(Refused::Revoked)
             }
-            Err(problem) => Some(Refused::NotJudged(problem)),
+            Err(problem) => Some(perhaps_revoked(problem)),
         }
     }
 
@@ -284,7 +326,8 @@ impl<S: ImageSource> Judge<S> {
         verdicts
     }
 
-    /// The verdicts of policies on an image by the evidence that is attached to it, one for each policy.
+    /// The verdicts of policies on an image by the evidence that is attached to it, one for each policy. Where newer roots may know what
+    /// the evidence names, by those.
     ///
     /// # Errors
     /// The verdicts, where a problem stopped the judgement before all evidence was seen.
@@ -297,6 +340,23 @@ impl<S: ImageSource> Judge<S> {
         if policies.is_empty() {
             return Ok(Vec::new());
         }
+        let (verdicts, gathered) = self.evaluate_once(image, policies, context).await?;
+        match newer::ask(self.newer.as_ref(), &gathered, policies, &verdicts, context).await {
+            None => Ok(verdicts),
+            Some(roots) => {
+                let again = Context { roots: &roots, ..context.clone() };
+                self.evaluate_once(image, policies, &again).await.map(|(verdicts, _)| verdicts)
+            }
+        }
+    }
+
+    /// The verdicts by the roots of this context, and what was gathered under them.
+    async fn evaluate_once(
+        &self,
+        image: &ResolvedImage,
+        policies: &[Arc<Policy>],
+        context: &Context<'_>,
+    ) -> Result<(Vec<Verdict>, Gathered), Vec<Verdict>> {
         let source = Metered::new(&self.source, &context.budget);
         let work = discover(&source, image, &self.limits);
         let discovery = match within(context.deadline, "looking for signatures of", image.reference(), work).await {
@@ -304,10 +364,11 @@ impl<S: ImageSource> Judge<S> {
             Err(problem) => return Err(stopped(policies, &problem)),
         };
         let mut problems: Vec<Problem> = discovery.problems.iter().map(|found| problem(&found.error)).collect();
-        let anchors = anchors(policies, context.snapshot);
+        let anchors = anchors(policies, context.roots);
         let (mut left, mut running) = (discovery.candidates.into_iter(), FuturesOrdered::new());
         let wanted = policies.iter().any(|policy| policy.wants_online());
-        let (mut gathered, mut searchable) = (Gathered::default(), Vec::new());
+        // What is searched for stays until the logs have answered, and so does its part of the memory.
+        let (mut gathered, mut searchable, mut held) = (Gathered::default(), Vec::new(), Vec::new());
         loop {
             for candidate in left.by_ref().take(CANDIDATES_AT_ONCE.saturating_sub(running.len())) {
                 running.push_back(self.examine(candidate, image, &anchors, wanted, context));
@@ -317,7 +378,10 @@ impl<S: ImageSource> Judge<S> {
                 Ok(Examined::Verified(further, candidate)) => {
                     gathered.extend(further);
                     // One beyond the limit is enough to pass it.
-                    searchable.extend(candidate.filter(|_| searchable.len() <= SEARCH_LIMIT));
+                    if let Some((candidate, memory)) = candidate.filter(|_| searchable.len() <= SEARCH_LIMIT) {
+                        searchable.push(candidate);
+                        held.push(memory);
+                    }
                 }
                 Ok(Examined::Missing(problem)) => problems.push(problem),
                 Err(problem) => return Err(stopped(policies, &problem)),
@@ -328,15 +392,16 @@ impl<S: ImageSource> Judge<S> {
                 witness.saw(evidence);
             }
         }
-        let (roots, revocations) = (context.snapshot.roots(), context.snapshot.revocations());
+        let (roots, revocations) = (context.roots, context.revocations);
         let online = online::ask(&self.logs, &gathered, &searchable, image, policies, context).await;
+        drop((searchable, held));
         let (online, further) = online.map_or_else(Default::default, |online| (Some(online.gathered), online.problems));
         let all: Vec<Problem> = problems.iter().cloned().chain(further).collect();
         let verdict = |policy: &Arc<Policy>| match online.as_ref().filter(|_| policy.wants_online()) {
             Some(asked) => evaluate(policy, asked, &all, roots, revocations, context.now),
             None => evaluate(policy, &gathered, &problems, roots, revocations, context.now),
         };
-        Ok(policies.iter().map(verdict).collect())
+        Ok((policies.iter().map(verdict).collect(), gathered))
     }
 
     /// Fetches and verifies one candidate. An error stops the judgement of the image.
@@ -356,10 +421,11 @@ impl<S: ImageSource> Judge<S> {
             Err(found) if found.error.ends_the_search() => return Err(problem(&found.error)),
             Err(found) => return Ok(Examined::Missing(problem(&found.error))),
         };
-        let searchable = (wanted && is_searchable(&candidate)).then(|| candidate.clone());
+        let held = Arc::new(source.into_held());
+        let searchable = (wanted && is_searchable(&candidate)).then(|| (candidate.clone(), Arc::clone(&held)));
         let work = async {
             let _turn = context.verifying.acquire().await;
-            self.store.evidence().gather(std::slice::from_ref(&candidate), image, anchors, source.into_held()).await
+            self.store.evidence().gather(std::slice::from_ref(&candidate), image, anchors, held).await
         };
         let gathered = within(context.deadline, "verifying signatures of", image.reference(), work).await?;
         Ok(Examined::Verified(gathered, searchable))
@@ -415,16 +481,16 @@ impl<S: ImageSource> Judge<S> {
 }
 
 /// Everything that an image's candidates are verified under.
-fn anchors(policies: &[Arc<Policy>], snapshot: &Snapshot) -> Vec<Anchor> {
-    let anchors = policies.iter().flat_map(|policy| policy.anchors(snapshot.roots()));
+fn anchors(policies: &[Arc<Policy>], roots: &TrustRoots) -> Vec<Anchor> {
+    let anchors = policies.iter().flat_map(|policy| policy.anchors(roots));
     let distinct: BTreeMap<AnchorId, Anchor> = anchors.map(|anchor| (anchor.id(), anchor)).collect();
     distinct.into_values().collect()
 }
 
 /// What became of one candidate.
 enum Examined {
-    /// It was looked at under every root and key; with the candidate where a policy wants logs asked, and can be searched for.
-    Verified(Gathered, Option<Discovered>),
+    /// It was looked at under every root and key; with the candidate and its memory where a policy wants logs asked, and can be searched for.
+    Verified(Gathered, Option<(Discovered, Arc<Held>)>),
     /// It could not be had.
     Missing(Problem),
 }
@@ -443,9 +509,9 @@ fn without_evidence(selected: &Selected, context: &Context<'_>) -> Vec<Verdict> 
 /// An image whose reference is none: no policy in scope can be said not to govern it, nor a revocation not to strike it out.
 fn nameless(reason: &str, context: &Context<'_>) -> Judged {
     let reason = reason.to_owned();
-    if context.snapshot.revocations().names_artifacts() {
+    if context.revocations.names_artifacts() {
         let problem = Problem { code: "InvalidReference", message: reason, undecided: false };
-        return Judged::refused(Refused::NotJudged(problem));
+        return Judged::refused(perhaps_revoked(problem));
     }
     let selected = context.snapshot.select_any(context.scope);
     if selected.is_empty() {
@@ -455,6 +521,14 @@ fn nameless(reason: &str, context: &Context<'_>) -> Judged {
     let refuse = |policy: &Arc<Policy>| refused(policy, FailReason::InvalidReference { reason: reason.clone() });
     verdicts.extend(selected.policies.iter().map(refuse));
     Judged { digest: None, finding: Finding::Judged(verdicts), selected }
+}
+
+/// An image of which it cannot be told whether it is struck out. Denied whatever policies say, and where none does.
+fn perhaps_revoked(mut problem: Problem) -> Refused {
+    problem.message.push_str(
+        "; artifacts are revoked, so that an image is denied while it cannot be told that it is none of them",
+    );
+    Refused::NotJudged(problem)
 }
 
 /// An image whose manifest could not be had: every policy that may govern it says so.

@@ -10,9 +10,9 @@
 //! image          references, digests, patterns                               uses: -
 //! workload       admitted object -> images with their field paths            uses: image
 //! evidence       untrusted bytes and their formats                           uses: image
-//! trust          trusted roots and keys                                      uses: image
+//! trust          trusted roots and keys                                      uses: api image
 //! verify         Discovered + TrustMaterial -> Evidence                      uses: image evidence trust
-//! revocation     what is struck out                                          uses: image verify
+//! revocation     what is struck out                                          uses: api image verify
 //! policy         parse, select, evaluate -> Verdict                          uses: pure modules above
 //! decision       Verdicts -> Decision -> AdmissionResponse                   uses: pure modules above
 //! settings       flags -> typed settings                                     uses: pure half
@@ -21,6 +21,7 @@
 //! store          content, resolutions, listings and evidence, remembered      uses: pure half, registry
 //! rekor          asks transparency logs                                      uses: pure half, registry
 //! judge          orders resolve, revoke, discover, verify, evaluate          uses: pure half, registry, store, rekor
+//! trust_store    what TUF repositories deliver, verified, kept and fresh     uses: pure half, registry, judge
 //! admission      AdmissionReview -> AdmissionReview                          uses: pure half, registry, judge
 //! cluster        watches, one published snapshot                             uses: pure half
 //! monitor        whether logs are consistent, who stands in their entries    uses: pure half, rekor
@@ -52,6 +53,8 @@ pub mod store;
 pub mod rekor;
 
 pub mod judge;
+
+pub mod trust_store;
 
 pub mod admission;
 

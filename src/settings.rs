@@ -5,10 +5,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::trust::GITHUB;
 use clap::{Args, ValueEnum};
 
+use crate::image::is_host;
 use crate::policy::Unmatched;
+use crate::trust::GITHUB;
 
 /// `--trust-root NAME` or `--trust-root NAME=FILE`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -68,13 +69,14 @@ impl From<UnmatchedFlag> for Unmatched {
 #[derive(Args, Clone, Debug, Default)]
 pub struct RegistryFlags {
     /// Credentials as podman and docker keep them (containers-auth.json, config.json).
-    #[arg(long, env = "REGISTRY_AUTH_FILE", value_name = "FILE")]
+    /// Absent: the file that `REGISTRY_AUTH_FILE` names.
+    #[arg(long, value_name = "FILE")]
     pub registry_auth_file: Option<PathBuf>,
     /// A registry that is spoken to over plain HTTP, and may have a private address. May be repeated.
-    #[arg(long, value_name = "HOST[:PORT]")]
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = host)]
     pub plain_http_registry: Vec<String>,
     /// A registry that may have a private or loopback address. May be repeated.
-    #[arg(long, value_name = "HOST[:PORT]")]
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = host)]
     pub private_registry: Vec<String>,
     /// Certificate authorities to trust for registries beside the usual ones, PEM. May be repeated.
     #[arg(long, value_name = "FILE")]
@@ -98,12 +100,24 @@ impl std::str::FromStr for RealmFlag {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((registry, realm)) if !registry.is_empty() && !realm.is_empty() && !realm.contains('/') => {
+            Some((registry, realm)) if is_host(registry) && is_host(realm) => {
                 Ok(Self { registry: registry.to_owned(), realm: realm.to_owned() })
             }
-            _ => Err("write REGISTRY=REALM, two hosts".to_owned()),
+            _ => Err("write REGISTRY=REALM, two hosts, each with its port or without, and without scheme and path"
+                .to_owned()),
         }
     }
+}
+
+/// Parses a host, with its port or without: a URL or a path would match no registry, and say nothing.
+///
+/// # Errors
+/// Text that is anything else.
+pub fn host(text: &str) -> Result<String, String> {
+    if is_host(text) {
+        return Ok(text.to_owned());
+    }
+    Err("write HOST or HOST:PORT, without scheme and path".to_owned())
 }
 
 /// Parses seconds into a duration.
@@ -151,6 +165,37 @@ mod tests {
         assert_eq!((lifetime("0"), lifetime("300")), (Ok(Duration::ZERO), Ok(Duration::from_mins(5))));
         for bad in ["-1", "301", "1.5", "x", ""] {
             assert!(lifetime(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_hosts_and_nothing_more() {
+        for good in ["ghcr.io", "localhost:5000", "auth", "Registry.Example.com:8443", "127.0.0.1:80", "[::1]:5000"] {
+            assert_eq!(host(good).as_deref(), Ok(good));
+            let flag = format!("{good}={good}").parse::<RealmFlag>();
+            assert_eq!(flag, Ok(RealmFlag { registry: good.to_owned(), realm: good.to_owned() }));
+        }
+        let bad = [
+            "",
+            "https://ghcr.io",
+            "ghcr.io/acme",
+            "ghcr.io/",
+            "*.ghcr.io",
+            "ghcr.io:",
+            "ghcr.io:0",
+            "ghcr.io:70000",
+            "user@ghcr.io",
+            "ghcr.io.",
+            "a b",
+            "::1",
+            "a_b",
+            "x=y",
+        ];
+        for bad in bad {
+            assert!(host(bad).is_err(), "{bad:?}");
+            for flag in [format!("{bad}=ghcr.io"), format!("ghcr.io={bad}")] {
+                assert!(flag.parse::<RealmFlag>().is_err(), "{flag:?}");
+            }
         }
     }
 }

@@ -4,8 +4,11 @@
 //! borrow another root's log. Format: <https://github.com/sigstore/protobuf-specs/blob/main/protos/sigstore_trustroot.proto>.
 
 mod authority;
+mod inline;
 mod key;
 mod pki;
+mod roots;
+mod spec;
 mod timestamp_authority;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +18,14 @@ use std::sync::Arc;
 use serde_json::Value;
 use sigstore_trust_root::{SigstoreInstance, TrustedRoot, trusted_root};
 
-use crate::image::Digest;
+use crate::image::{Digest, hexadecimal};
 
 pub(crate) use authority::{Issuers, Window, validity};
 pub use key::{KeyFingerprint, PublicKey};
 pub(crate) use key::{Message, Scheme, SignatureError};
 pub use pki::CertificateRoots;
+pub use roots::{RootProblem, StaleWarning, TrustRoots};
+pub use spec::{MirrorAddress, PinnedRoot, RootSource, RootSpec, RootSpecError, TufSpec};
 pub(crate) use timestamp_authority::{TimestampAuthority, may_sign};
 
 /// The name of the public-good instance's root.
@@ -103,6 +108,8 @@ pub(crate) struct Log {
     /// The key id by which entries and checkpoints name it.
     pub(crate) id: Vec<u8>,
     pub(crate) key: PublicKey,
+    /// How it signs heads and promises. What it says of certificates names its scheme itself.
+    pub(crate) scheme: Scheme,
     pub(crate) window: Window,
     pub(crate) address: String,
     pub(crate) operator: Operator,
@@ -120,10 +127,23 @@ impl TrustMaterial {
     /// # Errors
     /// Bytes that are no trusted root, keys or certificates that do not parse, windows that end before they start.
     pub fn parse(name: &str, json: &str) -> Result<Self, TrustError> {
+        Self::parse_with_operators(name, json, &BTreeMap::new())
+    }
+
+    /// The same, with other operators of services than the root says, by the services' addresses.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_with_operators(
+        name: &str,
+        json: &str,
+        operators: &BTreeMap<String, String>,
+    ) -> Result<Self, TrustError> {
         let invalid = |reason: String| TrustError::InvalidRoot { name: name.to_owned(), reason };
         let root = TrustedRoot::from_json(json).map_err(|error| invalid(error.to_string()))?;
         // The library's type leaves the operators out.
-        let value: Value = serde_json::from_str(json).map_err(|error| invalid(error.to_string()))?;
+        let mut value: Value = serde_json::from_str(json).map_err(|error| invalid(error.to_string()))?;
+        override_operators(&mut value, operators);
         if root.certificate_authorities.is_empty() {
             return Err(invalid("it names no certificate authority".to_owned()));
         }
@@ -143,13 +163,15 @@ impl TrustMaterial {
     /// # Errors
     /// A name that is none of [`EMBEDDED`].
     pub fn embedded(name: &str) -> Result<Self, TrustError> {
-        let instance = match name {
-            PUBLIC_GOOD => SigstoreInstance::PublicGood,
-            STAGING => SigstoreInstance::Staging,
-            GITHUB => SigstoreInstance::GitHub,
-            _ => return Err(TrustError::NotEmbedded { name: name.to_owned() }),
-        };
-        Self::parse(name, instance.embedded_trusted_root_json())
+        Self::embedded_with_operators(name, &BTreeMap::new())
+    }
+
+    /// The embedded root of a name, with other operators of services than it says.
+    ///
+    /// # Errors
+    /// As [`embedded`](Self::embedded).
+    fn embedded_with_operators(name: &str, operators: &BTreeMap<String, String>) -> Result<Self, TrustError> {
+        Self::parse_with_operators(name, instance(name)?.embedded_trusted_root_json(), operators)
     }
 
     /// The name that policies use.
@@ -187,6 +209,11 @@ impl TrustMaterial {
         &self.inner.timestamp_authorities
     }
 
+    /// Addresses and key ids (hexadecimal) of the logs of entries.
+    pub fn described_logs(&self) -> Vec<(String, String)> {
+        self.logs().iter().map(|log| (log.address.clone(), hexadecimal(&log.id))).collect()
+    }
+
     /// What the root names and this version cannot use: keys of unknown algorithms, certificates that may not issue. Each says why.
     pub fn unusable(&self) -> &[String] {
         &self.inner.unusable
@@ -203,6 +230,28 @@ impl TrustMaterial {
     }
 }
 
+fn instance(name: &str) -> Result<SigstoreInstance, TrustError> {
+    match name {
+        PUBLIC_GOOD => Ok(SigstoreInstance::PublicGood),
+        STAGING => Ok(SigstoreInstance::Staging),
+        GITHUB => Ok(SigstoreInstance::GitHub),
+        _ => Err(TrustError::NotEmbedded { name: name.to_owned() }),
+    }
+}
+
+/// Puts operators in, where services have these addresses.
+fn override_operators(root: &mut Value, operators: &BTreeMap<String, String>) {
+    for (list, address) in [("tlogs", "baseUrl"), ("timestampAuthorities", "uri")] {
+        let services = root.get_mut(list).and_then(Value::as_array_mut);
+        for service in services.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let stated = service.get(address).and_then(Value::as_str).and_then(|address| operators.get(address));
+            if let Some(operator) = stated.cloned() {
+                service.insert("operator".to_owned(), Value::String(operator));
+            }
+        }
+    }
+}
+
 impl Material {
     fn read(name: &str, root: &TrustedRoot, value: &Value) -> Result<Self, TrustError> {
         let window = |range: Option<&sigstore_types::TimeRange>| {
@@ -216,16 +265,20 @@ impl Material {
         let mut unusable = Vec::new();
         let mut log = |list: &str, position: usize, id: &[u8], key: &trusted_root::PublicKey, address: &str| {
             let window = window(key.valid_for.as_ref())?;
-            Ok(match PublicKey::from_trusted_root(key.raw_bytes.as_bytes()) {
-                Ok(key) => {
-                    let (id, address) = (id.to_vec(), address.to_owned());
-                    Some(Log { id, key, window, address, operator: operator(list, position) })
-                }
-                Err(error) => {
-                    unusable.push(format!("{list}[{position}] ({address}): {error}"));
-                    None
-                }
-            })
+            let read = PublicKey::from_trusted_root(key.raw_bytes.as_bytes());
+            Ok(
+                match read.and_then(|read| read.declared_scheme(key.key_details.as_str()).map(|scheme| (read, scheme)))
+                {
+                    Ok((key, scheme)) => {
+                        let (id, address) = (id.to_vec(), address.to_owned());
+                        Some(Log { id, key, scheme, window, address, operator: operator(list, position) })
+                    }
+                    Err(error) => {
+                        unusable.push(format!("{list}[{position}] ({address}): {error}"));
+                        None
+                    }
+                },
+            )
         };
         let mut logs = Vec::new();
         for (position, found) in root.tlogs.iter().enumerate() {
@@ -278,36 +331,6 @@ impl Material {
             .map_err(|error| TrustError::InvalidRoot { name: name.to_owned(), reason: error.to_string() })?;
         let digest = Digest::of(&canonical);
         Ok(Self { name: name.to_owned(), digest, issuers, logs, certificate_logs, timestamp_authorities, unusable })
-    }
-}
-
-/// The trust roots of a request, by name. A name that is not there gives `Error`, never a pass.
-#[derive(Clone, Debug, Default)]
-pub struct TrustRoots {
-    by_name: BTreeMap<String, TrustMaterial>,
-}
-
-impl TrustRoots {
-    /// The embedded roots.
-    ///
-    /// # Errors
-    /// An embedded root that does not parse, which a test excludes.
-    pub fn embedded() -> Result<Self, TrustError> {
-        let mut roots = Self::default();
-        for name in EMBEDDED {
-            roots.insert(TrustMaterial::embedded(name)?);
-        }
-        Ok(roots)
-    }
-
-    /// Adds a root, in place of one with the same name.
-    pub fn insert(&mut self, material: TrustMaterial) {
-        self.by_name.insert(material.name().to_owned(), material);
-    }
-
-    /// The root of this name.
-    pub fn find(&self, name: &str) -> Option<&TrustMaterial> {
-        self.by_name.get(name)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use sigstore_trust_root::SigstoreInstance;
 
 const IMAGE: &str =
     "ghcr.io/slsa-framework/example-package@sha256:e0a0a765d690a5104331cfbac88ebbbf01736c1f87aaa3cd455c516a5ea586a5";
@@ -136,6 +137,23 @@ fn the_real_image_is_allowed_and_each_change_of_the_question_denies() {
             "{}",
             found.out
         );
+    }
+}
+
+/// What the README shows is what is printed, from the policy's line to the end.
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let readme = String::from_utf8(read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md"))).expect("text");
+    let sample = readme.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a sample");
+    let shown: Vec<&str> =
+        sample.split("\n\n").filter_map(|part| part.find("  policy ").map(|at| &part[at..])).collect();
+    let other = SUBJECT.replace("v1.10.0", "v2.0.0");
+    let denied: Vec<&str> =
+        accepted().into_iter().map(|argument| if argument == SUBJECT { other.as_str() } else { argument }).collect();
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    for (shown, arguments) in shown.into_iter().zip([accepted(), denied]) {
+        let found = verify(&arguments);
+        assert!(found.out.ends_with(&format!("\n{shown}\n")), "shown:\n{shown}\nprinted:\n{}", found.out);
     }
 }
 
@@ -566,5 +584,97 @@ fn a_log_filter_that_is_none_is_a_usage_error() {
     for good in ["info", "DEBUG", "off", "warn,countersign=debug", "info,countersign::judge=trace"] {
         let found = serve(good);
         assert!(!found.err.contains("--log") && found.err.contains("missing"), "{good}: {}", found.err);
+    }
+}
+
+/// A registry under which nothing would be found, such as a URL, would leave its owner to wonder why it is still not reached.
+#[test]
+fn registries_of_flags_are_hosts() {
+    for (flag, bad, good) in [
+        ("--plain-http-registry", "http://registry.example:5000", "registry.example:5000"),
+        ("--private-registry", "registry.example/acme", "registry.example"),
+        ("--registry-realm", "registry.example=https://auth.example/token", "registry.example=auth.example"),
+    ] {
+        // The key is missed after the flags were read.
+        for (value, said) in [(bad, flag), (good, "missing.pub")] {
+            let found = countersign(&["verify", IMAGE, "--key", "missing.pub", flag, value], "");
+            assert_eq!(found.code, 2, "{flag} {value}: {}", found.err);
+            assert!(found.err.contains(said), "{flag} {value}: {}", found.err);
+        }
+    }
+}
+
+/// With a layout no registry is asked: whoever says how to ask one means something else.
+#[test]
+fn flags_that_a_layout_leaves_unread_are_usage_errors() {
+    for (flag, value) in [
+        ("--registry-auth-file", "missing"),
+        ("--plain-http-registry", "registry.example"),
+        ("--private-registry", "registry.example"),
+        ("--registry-ca", "missing"),
+        ("--registry-realm", "registry.example=auth.example"),
+    ] {
+        for found in
+            [verify(&[&accepted()[..], &[flag, value]].concat()), review(&pod(IMAGE).to_string(), &[flag, value])]
+        {
+            assert_eq!((found.code, found.out.as_str()), (2, ""), "{flag}: {}", found.err);
+            assert!(found.err.contains(flag) && found.err.contains("--layout"), "{flag}: {}", found.err);
+        }
+    }
+    // The variable is there for all commands, and is no mistake of this one.
+    let with_variable = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("REGISTRY_AUTH_FILE", "/nonexistent/auth.json")
+            .output()
+            .expect("it ends");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    assert_eq!(with_variable(&[&["verify"], &accepted()[..]].concat()), (Some(0), String::new()));
+    let (code, err) = with_variable(&["verify", IMAGE, "--policy", POLICY]);
+    assert!(code == Some(2) && err.contains("/nonexistent/auth.json"), "read where registries are asked: {err}");
+}
+
+/// What a root names and this version cannot use is left out, and its owner must hear of it before signatures fail.
+#[test]
+fn parts_of_trust_roots_that_cannot_be_used_are_said() {
+    const BROKEN: &str = "not used: tlogs[0] (https://log.example/";
+    let embedded = SigstoreInstance::PublicGood.embedded_trusted_root_json();
+    let mut root: Value = serde_json::from_str(embedded).expect("JSON");
+    let mut log = root["tlogs"][0].clone();
+    log["publicKey"]["rawBytes"] = json!("AAAA");
+    log["logId"]["keyId"] = json!("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    log["baseUrl"] = json!("https://log.example/\u{1b}[2J");
+    root["tlogs"].as_array_mut().expect("a list").insert(0, log);
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = |name: &str, text: &str| {
+        let path = folder.path().join(name).display().to_string();
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let (partial, whole) = (
+        format!("own={}", written("partial.json", &root.to_string())),
+        format!("own={}", written("whole.json", embedded)),
+    );
+    let object = pod(IMAGE).to_string();
+    for (flag, warned) in [(partial.as_str(), true), (whole.as_str(), false)] {
+        let found = [
+            verify(&[&accepted()[..], &["--trust-root", flag]].concat()),
+            review(&object, &["--trust-root", flag]),
+            countersign(
+                &[
+                    &["serve", "--tls-cert", "x", "--tls-key", "x", "--kubeconfig", "missing"],
+                    &["--trust-root", flag][..],
+                ]
+                .concat(),
+                "",
+            ),
+        ];
+        for (found, code) in found.iter().zip([0, 0, 2]) {
+            assert_eq!(found.code, code, "{flag}: {}{}", found.out, found.err);
+            assert_eq!(found.err.contains(BROKEN) && found.err.contains("trust root own"), warned, "{}", found.err);
+            assert!(!found.err.contains('\u{1b}'), "{:?}", found.err);
+        }
     }
 }

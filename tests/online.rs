@@ -27,7 +27,7 @@ use std::time::Duration;
 use countersign::decision::{Answer, Decision, Finding};
 use countersign::judge::{Judge, Request};
 use countersign::policy::{Policy, Scope, Snapshot, Unmatched};
-use countersign::registry::{Limits, OciLayout, Sources, TlsRoots};
+use countersign::registry::{Limits, MemoryBudget, OciLayout, Sources, TlsRoots};
 use countersign::rekor::{RekorClient, RekorOptions};
 use countersign::trust::{TrustMaterial, TrustRoots};
 use countersign::workload::ContainerImage;
@@ -110,11 +110,13 @@ pub(crate) struct Judging<'a> {
     pub(crate) online: &'a [bool],
     pub(crate) time: Duration,
     pub(crate) question_timeout: Duration,
+    pub(crate) memory: MemoryBudget,
 }
 
 impl Judging<'_> {
     pub(crate) fn under(sigstore: &VirtualSigstore) -> Self {
-        Self { root: sigstore.root(), online: &[true], time: HANG, question_timeout: HANG }
+        let memory = MemoryBudget::default();
+        Self { root: sigstore.root(), online: &[true], time: HANG, question_timeout: HANG, memory }
     }
 
     pub(crate) async fn judge(&self, image: &Image) -> Came {
@@ -128,7 +130,7 @@ impl Judging<'_> {
             tls_roots: TlsRoots::None,
             ..RekorOptions::default()
         });
-        let judge = Judge::new(sources, Limits::default()).with_logs(logs);
+        let judge = Judge::new(sources, Limits::default()).with_logs(logs).with_memory(self.memory.clone());
         let mut roots = TrustRoots::default();
         roots.insert(TrustMaterial::parse("own", &self.root.json()).unwrap());
         let snapshot = Snapshot::new(roots, Unmatched::Deny).with_policies(policies(self.online), Vec::new());

@@ -20,6 +20,7 @@ use countersign::admission::NamespaceLookup;
 use countersign::judge::Judge;
 use countersign::policy::{Policy, Snapshot, Unmatched};
 use countersign::registry::{Limits, RegistryOptions};
+use countersign::revocation::Revocations;
 use countersign::server::{Bounds, ServerSettings, Snapshots, Sockets, serve};
 use countersign::trust::TrustRoots;
 use futures::future::join_all;
@@ -40,6 +41,10 @@ struct Cluster {
 
 impl NamespaceLookup for Cluster {
     async fn labels(&self, _name: &str) -> Option<BTreeMap<String, String>> {
+        None
+    }
+
+    fn revocations(&self) -> Option<Revocations> {
         None
     }
 }

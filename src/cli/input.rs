@@ -29,8 +29,10 @@ const DOCUMENT_LIMIT: usize = 10_000;
 /// The flags of every subcommand that judges by itself.
 #[derive(Args, Debug)]
 pub(super) struct JudgingFlags {
-    /// An OCI image layout that answers for images, with no network. May be repeated.
-    #[arg(long, value_name = "DIR")]
+    /// An OCI image layout that answers for images in the place of registries, which are not asked. May be repeated. A transparency
+    /// log is still asked for policies that want it (`evidence.online`).
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["registry_auth_file", "plain_http_registry", "private_registry",
+        "registry_ca", "registry_realm"])]
     layout: Vec<PathBuf>,
     /// How the result is printed.
     #[arg(short, long, value_enum, default_value_t)]
@@ -43,7 +45,7 @@ pub(super) struct JudgingFlags {
 }
 
 impl JudgingFlags {
-    /// Where images come from: the layouts if any are given, with no network; else registries, with the user's own logins.
+    /// Where images come from: the layouts if any are given, and no registry; else registries, with the user's own logins.
     pub(super) fn sources(&self) -> Result<Sources, Error> {
         let open = |path: &PathBuf| OciLayout::open(path).map_err(|error| Error::Usage(error.to_string()));
         let layouts = self.layout.iter().map(open).collect::<Result<Vec<_>, _>>()?;
@@ -195,14 +197,17 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-/// The embedded roots, and those of the flags in their place or beside them.
-pub(super) fn trust_roots(flags: &[TrustRootFlag]) -> Result<TrustRoots, Error> {
+/// The embedded roots, and those of the flags in their place or beside them. `tell` hears what of the latter cannot be used.
+pub(super) fn trust_roots(flags: &[TrustRootFlag], tell: impl Fn(&str)) -> Result<TrustRoots, Error> {
     let mut roots = TrustRoots::embedded().map_err(|error| Error::Usage(error.to_string()))?;
     for TrustRootFlag { name, file } in flags {
         let material = match file {
             Some(file) => TrustMaterial::parse(name, &read(file)?).map_err(|error| unreadable(file, &error))?,
             None => TrustMaterial::embedded(name).map_err(|error| Error::Usage(error.to_string()))?,
         };
+        for part in material.unusable() {
+            tell(&format!("trust root {name}: not used: {part}"));
+        }
         roots.insert(material);
     }
     Ok(roots)
@@ -212,8 +217,10 @@ pub(super) fn trust_roots(flags: &[TrustRootFlag]) -> Result<TrustRoots, Error> 
 pub(super) fn client(flags: &RegistryFlags, own_logins: bool) -> Result<RegistryClient, Error> {
     let RegistryFlags { registry_auth_file, plain_http_registry, private_registry, registry_ca, registry_realm } =
         flags;
-    let credentials = match (registry_auth_file, own_logins.then(own_login_file).flatten()) {
-        (Some(file), _) => credentials(file)?,
+    // Not by clap, which would take the variable for a flag that does not go with `--layout`.
+    let named = || std::env::var_os("REGISTRY_AUTH_FILE").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let credentials = match (registry_auth_file.clone().or_else(named), own_logins.then(own_login_file).flatten()) {
+        (Some(file), _) => credentials(&file)?,
         (None, Some(file)) => credentials(&file)?,
         (None, None) => CredentialStore::default(),
     };

@@ -48,6 +48,11 @@ pub(super) fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", escaped(text));
 }
 
+/// Writes what is no reason to end to standard error.
+pub(super) fn warn(text: &str) {
+    complain(&format!("countersign: {text}"));
+}
+
 fn colour(text: &str) -> String {
     let line = |line: &str| match (line.strip_prefix("allowed"), line.strip_prefix("denied")) {
         (Some(rest), _) => format!("\x1b[1;32mallowed\x1b[0m{rest}\n"),

@@ -94,7 +94,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         documents.extend(input::documents(path)?.into_iter().map(|document| (path.as_path(), document)));
     }
     let policies = input::policies(&policies)?;
-    let snapshot = Snapshot::new(input::trust_roots(&trust_root)?, Unmatched::from(unmatched))
+    let snapshot = Snapshot::new(input::trust_roots(&trust_root, output::warn)?, Unmatched::from(unmatched))
         .with_policies(policies, Vec::new())
         .with_namespaces(namespaces(&documents));
     let judge = Judge::new(judging.sources()?, Limits::default());
@@ -146,7 +146,7 @@ async fn review(
                 let why =
                     if custom { "nobody here knows whether its kind names images" } else { "its kind names no images" };
                 let what = plain(&format!("{kind} {name}"));
-                output::complain(&format!("countersign: not judged, since {why}: {what}"));
+                output::warn(&format!("not judged, since {why}: {what}"));
                 return Ok(None);
             }
         }

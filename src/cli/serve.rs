@@ -16,9 +16,11 @@ use kube::{Client, Config};
 use super::{Error, Exit, input, now, surroundings};
 use crate::admission::NamespaceLookup;
 use crate::cluster::Cluster;
+use crate::decision::escaped;
 use crate::judge::Judge;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES};
+use crate::revocation::Revocations;
 use crate::server::{self, Bounds, ServerSettings, Snapshots, Sockets};
 use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, lifetime, seconds};
 use crate::store::{Store, StoreSettings};
@@ -91,6 +93,10 @@ impl NamespaceLookup for Cluster {
     async fn labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
         self.namespace_labels(name).await
     }
+
+    fn revocations(&self) -> Option<Revocations> {
+        self.last_published().map(|snapshot| snapshot.revocations().clone())
+    }
 }
 
 impl Snapshots for Cluster {
@@ -129,7 +135,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         registry,
     } = arguments;
     telemetry::start_logging(log_format, &log);
-    let roots = input::trust_roots(&trust_root)?;
+    let roots = input::trust_roots(&trust_root, |unusable| tracing::warn!("{}", escaped(unusable)))?;
     let memory = MemoryBudget::new(u64::from(memory_budget) << 20, REQUEST_BYTES);
     let store = Store::new(StoreSettings {
         bytes: cache_bytes,

@@ -65,7 +65,7 @@ struct SignerFlags {
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let Arguments { image, policy, signer, attestation_type, trust_root, judging } = arguments;
     let reference = ImageReference::parse(&image).map_err(|error| Error::Usage(format!("{image:?}: {error}")))?;
-    let roots = input::trust_roots(&trust_root)?;
+    let roots = input::trust_roots(&trust_root, output::warn)?;
     let policies = if policy.is_empty() {
         let root = trust_root.last().map_or(PUBLIC_GOOD, |flag| flag.name.as_str());
         vec![Arc::new(ad_hoc_policy(&signer, attestation_type.as_deref(), root, &reference)?)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Decision, Effect, Finding, wording};
-use crate::policy::{Action, Unmatched};
+use crate::policy::{Action, Unmatched, Verdict};
 
 /// Warnings that one answer carries.
 const WARNING_LIMIT: usize = 16;
@@ -101,6 +101,9 @@ impl Decision {
                     };
                     let told = verdicts.iter().filter(|verdict| told(verdict.action(), verdict.passes()));
                     warnings.extend(told.map(|verdict| wording::warning(image, verdict)));
+                    let stale = verdicts.iter().flat_map(Verdict::stale);
+                    let stale: BTreeMap<&str, _> = stale.map(|warning| (warning.name.as_str(), warning)).collect();
+                    warnings.extend(stale.values().map(|warning| wording::stale_warning(image, warning)));
                     if !image.is_matched() && self.unmatched == Unmatched::Warn {
                         warnings.push(wording::unmatched_warning(image));
                     }

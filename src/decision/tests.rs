@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::policy::{ErrorReason, FailReason, Policy, refused, undecided};
+use crate::trust::RootProblem;
 
 fn policy(action: &str) -> Policy {
     Policy::parse(&json!({
@@ -19,7 +20,7 @@ fn fail(action: &str) -> Verdict {
 }
 
 fn error(action: &str) -> Verdict {
-    undecided(&policy(action), ErrorReason::TrustRootUnknown { name: "own".into() })
+    undecided(&policy(action), ErrorReason::TrustRoot(RootProblem::Unknown { name: "own".into() }))
 }
 
 fn unknown_namespace(action: &str) -> Verdict {
@@ -57,7 +58,12 @@ fn exactly_what_must_deny_denies() {
     use Answer::{Allow, Deny, Undecided};
     use Unmatched::{Allow as Open, Deny as Closed, Warn};
     let judged = |verdicts: Vec<Verdict>| vec![image(Finding::Judged(verdicts))];
-    let revoked = Finding::Refused(Refused::Revoked(Revoked { by: "r".into(), reason: "stolen".into() }));
+    let revoked = Finding::Refused(Refused::Revoked(Revoked {
+        what: "the digest".into(),
+        by: "r".into(),
+        reason: "stolen".into(),
+        reference: None,
+    }));
     let table: Vec<(&str, Vec<ImageVerdicts>, Unmatched, Answer)> = vec![
         ("no image", vec![], Open, Deny),
         ("no verdict", judged(vec![]), Open, Deny),
@@ -144,4 +150,32 @@ fn an_undecodable_review_is_denied() {
     let value = serde_json::to_value(deny_undecodable("u", "why")).unwrap();
     assert_eq!(value["response"]["allowed"], false);
     assert_eq!(value["response"]["status"]["code"], 400);
+}
+
+/// Only the nearest misses are shown, or even kept; how many there were is said.
+#[test]
+fn what_is_not_shown_is_counted() {
+    use crate::verify::fixtures::{DSSE, candidate, root, slsa};
+    use crate::verify::{Anchor, gather};
+    let (artifact, _, annotations) = slsa();
+    let policy = Policy::parse(&json!({
+        "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "ClusterSignaturePolicy", "metadata": {"name": "p"},
+        "spec": {"images": ["**"], "authorities": [{"name": "a",
+            "keyless": {"trustRoot": "public-good", "identities": [{"issuer": {"regex": ".*"}, "subject": {"regex": ".*"}}]}}]},
+    }))
+    .unwrap();
+    let roots = crate::trust::TrustRoots::embedded().unwrap();
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    for (count, more) in [(4, None), (5, Some(1)), (100, Some(96))] {
+        let candidates = vec![candidate(DSSE, b"{}".to_vec(), annotations.clone()); count];
+        let gathered = gather(&candidates, &artifact, &[Anchor::Root(root("public-good"))]);
+        let verdict =
+            crate::policy::evaluate(&policy, &gathered, &[], &roots, &crate::revocation::Revocations::none(), now);
+        let text = Decision::new(vec![image(Finding::Judged(vec![verdict]))], Unmatched::Deny).text();
+        assert_eq!(text.matches("found: ").count(), 4, "{text}");
+        match more {
+            None => assert!(!text.contains("more"), "{text}"),
+            Some(more) => assert!(text.contains(&format!("and {more} more")), "{text}"),
+        }
+    }
 }

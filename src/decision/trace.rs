@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Answer, Decision, Effect, Finding, ImageVerdicts, Refused, wording};
 use crate::policy::{Action, AuthorityTrace, Outcome, Shortfall, Verdict};
+use crate::trust::StaleWarning;
 
 /// The version of every JSON that countersign writes of its own.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -50,6 +51,8 @@ struct VerdictTrace {
     authorities: Vec<AuthorityTrace>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shortfalls: Vec<Shortfall>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stale_trust_roots: Vec<StaleWarning>,
 }
 
 impl Decision {
@@ -83,7 +86,7 @@ impl Decision {
     fn image_trace(&self, image: &ImageVerdicts) -> ImageTrace {
         let (code, message, verdicts) = match &image.finding {
             Finding::Unmatched => (Some("Unmatched"), None, Vec::new()),
-            Finding::Refused(Refused::Revoked(revoked)) => (Some("Revoked"), Some(revoked.reason.clone()), Vec::new()),
+            Finding::Refused(Refused::Revoked(revoked)) => (Some("Revoked"), Some(revoked.to_string()), Vec::new()),
             Finding::Refused(Refused::NotJudged(problem)) => {
                 (Some(problem.code), Some(problem.message.clone()), Vec::new())
             }
@@ -118,5 +121,6 @@ fn verdict_trace(verdict: &Verdict) -> VerdictTrace {
         message,
         authorities: verdict.authorities().to_vec(),
         shortfalls: verdict.shortfalls().to_vec(),
+        stale_trust_roots: verdict.stale().to_vec(),
     }
 }

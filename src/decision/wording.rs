@@ -9,6 +9,7 @@ use super::{Decision, Effect, Finding, ImageVerdicts, Refused};
 use crate::policy::{
     Action, AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Shortfall, Unmatched, Verdict,
 };
+use crate::trust::{RootProblem, StaleWarning};
 use crate::verify::{Claim, Evidence, TimeSource};
 
 /// Candidates that a message lists for one authority.
@@ -37,7 +38,7 @@ pub(super) fn code(verdict: &Verdict) -> &'static str {
         Outcome::Fail(FailReason::Content(problem)) | Outcome::Error(ErrorReason::Unreachable(problem)) => problem.code,
         Outcome::Error(ErrorReason::PolicyInvalid { .. }) => "PolicyInvalid",
         Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => "NamespaceUnknown",
-        Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => "TrustRootUnknown",
+        Outcome::Error(ErrorReason::TrustRoot(problem)) => problem.code(),
     }
 }
 
@@ -104,6 +105,12 @@ pub(super) fn story(decision: &Decision, image: &ImageVerdicts) -> String {
             for verdict in verdicts {
                 if verdict.passes() {
                     let _ = write!(text, "\n  policy {}: satisfied", plain(verdict.policy().as_str()));
+                    for StaleWarning { name, since } in verdict.stale() {
+                        let _ = write!(
+                            text,
+                            "\n    warning: the trust root {name} is stale since {since} [TrustRootStale]"
+                        );
+                    }
                     for trace in verdict.authorities() {
                         for evidence in &trace.satisfied_by {
                             text.push_str(&satisfied(image, trace, evidence));
@@ -154,9 +161,19 @@ fn satisfied(image: &ImageVerdicts, trace: &AuthorityTrace, evidence: &Evidence)
 
 fn refused_text(refused: &Refused) -> String {
     match refused {
-        Refused::Revoked(revoked) => format!("\n  revoked by {}: {} [Revoked]", revoked.by, revoked.reason),
+        Refused::Revoked(revoked) => {
+            format!("\n  {} [Revoked]\n  next:   {}", plain(&revoked.to_string()), lifted(&revoked.by))
+        }
         Refused::NotJudged(problem) => format!("\n  {} [{}]", plain(&problem.message), problem.code),
     }
+}
+
+/// What is left to do about an image that is struck out.
+fn lifted(by: &str) -> String {
+    format!(
+        "use another image, built and signed anew; if this one is sound, have SignatureRevocation {} corrected by whoever governs this cluster",
+        plain(by)
+    )
 }
 
 fn verdict_text(verdict: &Verdict) -> String {
@@ -187,7 +204,8 @@ fn unmet(trace: &AuthorityTrace) -> String {
     for NearMiss { found, .. } in trace.near_misses.iter().take(FOUND_LIMIT) {
         let _ = write!(text, "\n    found:  {}", plain(found));
     }
-    if let Some(more) = trace.near_misses.len().checked_sub(FOUND_LIMIT).filter(|more| *more > 0) {
+    let more = trace.near_misses.len().saturating_sub(FOUND_LIMIT).saturating_add(trace.near_misses_left_out);
+    if more > 0 {
         let _ = write!(text, "\n            and {more} more");
     }
     text
@@ -219,9 +237,7 @@ pub(super) fn headline(verdict: &Verdict) -> String {
         Outcome::Error(ErrorReason::NamespaceUnknown { namespace }) => {
             format!("could not be judged: the labels of the namespace {namespace} are not known")
         }
-        Outcome::Error(ErrorReason::TrustRootUnknown { name }) => {
-            format!("could not be judged: there is no trust root named {name}")
-        }
+        Outcome::Error(ErrorReason::TrustRoot(problem)) => format!("could not be judged: {problem}"),
         Outcome::Error(ErrorReason::Unreachable(problem)) => format!("could not be judged: {problem}"),
     })
 }
@@ -257,6 +273,13 @@ fn next(verdict: &Verdict) -> String {
                 "sign again with a timestamp authority or a log that dates the signature, of the policy's trust root"
                     .to_owned()
             }
+            "Revoked" => {
+                "have a signer who is not revoked sign this digest, if it is sound; or have the SignatureRevocation corrected".to_owned()
+            }
+            "ServiceDistrusted" => {
+                "sign this digest anew with services that are trusted, if it is sound; what a distrusted one said counts only where another dates the signature before the distrust"
+                    .to_owned()
+            }
             "SignersNotDistinct" => "have somebody else sign it too: the same signer counts once".to_owned(),
             _ => "sign this digest anew, and push the signature beside the image".to_owned(),
         },
@@ -274,11 +297,31 @@ fn next(verdict: &Verdict) -> String {
         Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => {
             "try again; on a workstation add the Namespace to the input".to_owned()
         }
-        Outcome::Error(ErrorReason::TrustRootUnknown { .. }) => {
-            "correct the name in the policy, or start countersign with --trust-root NAME=FILE".to_owned()
-        }
+        Outcome::Error(ErrorReason::TrustRoot(problem)) => root(problem).to_owned(),
         Outcome::Error(ErrorReason::Unreachable(problem)) => reach(problem.code).to_owned(),
     }
+}
+
+/// What makes a trust root usable.
+fn root(problem: &RootProblem) -> &'static str {
+    match problem {
+        RootProblem::Unknown { .. } => {
+            "correct the name in the policy, or start countersign with --trust-root NAME=FILE, or declare a SignatureTrustRoot"
+        }
+        RootProblem::Unavailable { .. } => "see the status of the SignatureTrustRoot, and mend what it says",
+        RootProblem::Stale { .. } => {
+            "see why the SignatureTrustRoot is not refreshed: its status says which rule broke, or that the mirror does not answer"
+        }
+    }
+}
+
+/// One line for a trust root that is past its time and was used all the same.
+pub(super) fn stale_warning(image: &ImageVerdicts, warning: &StaleWarning) -> String {
+    let StaleWarning { name, since } = warning;
+    truncate(&format!(
+        "{}: the trust root {name} was not refreshed in time and is stale since {since} [TrustRootStale]",
+        image.field
+    ))
 }
 
 /// What opens the way to a registry or a log, by the code of what stood in it.

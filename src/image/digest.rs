@@ -48,6 +48,11 @@ impl Digest {
         Self { hex: hexadecimal(digest(&SHA256, bytes).as_ref()).into() }
     }
 
+    /// The digest whose 32 bytes these are; none where they are not 32.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() * 2 == HEX_LENGTH).then(|| Self { hex: hexadecimal(bytes).into() })
+    }
+
     /// The 32 bytes.
     pub fn bytes(&self) -> Vec<u8> {
         from_hexadecimal(&self.hex).unwrap_or_default()
@@ -91,6 +96,8 @@ mod tests {
         assert_eq!(Digest::parse(OF_NOTHING), Ok(Digest::of(b"")));
         assert_eq!(serde_json::json!(Digest::of(b"")), serde_json::json!(OF_NOTHING));
         assert!(Digest::of(b"") > Digest::of(b"abc"));
+        assert_eq!(Digest::from_bytes(&Digest::of(b"abc").bytes()), Some(Digest::of(b"abc")));
+        assert_eq!(Digest::from_bytes(&[0; 31]), None);
     }
 
     #[test]

@@ -368,6 +368,16 @@ pub(super) fn canonical_host(text: &str) -> Result<String, ReferenceError> {
     Ok(host)
 }
 
+/// Whether a text is `host` or `host:port` and nothing else: no scheme, no path, no wildcard. It may be a host that no reference can name,
+/// such as one of a single word.
+pub fn is_host(text: &str) -> bool {
+    let Ok((name, _)) = split_port(text) else { return false };
+    match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => canonical_address(address).is_ok(),
+        None => canonical_name(name).is_ok(),
+    }
+}
+
 /// Whether a host serves Docker Hub's images under another name: a policy for `docker.io` would not see them.
 fn is_docker_hub_alias(host: &str) -> bool {
     let name = host.split(':').next().unwrap_or_default();

@@ -43,14 +43,13 @@ pub(super) async fn ask(
         return None;
     }
     let mut online = Online { gathered: gathered.clone(), problems: Vec::new() };
-    let roots = context.snapshot.roots();
+    let roots = context.roots;
     let anchors: BTreeMap<AnchorId, Anchor> =
         wanting.iter().flat_map(|policy| policy.online_anchors(roots)).map(|anchor| (anchor.id(), anchor)).collect();
     let anchors: Vec<Anchor> = anchors.into_values().collect();
     online.confirm(logs, &wanting, &anchors, image, context).await;
-    let satisfied = |policy: &&&Policy| {
-        evaluate(policy, &online.gathered, &[], roots, context.snapshot.revocations(), context.now).passes()
-    };
+    let satisfied =
+        |policy: &&&Policy| evaluate(policy, &online.gathered, &[], roots, context.revocations, context.now).passes();
     if !wanting.iter().all(|policy| satisfied(&policy)) {
         online.search(logs, searchable, &anchors, image, context).await;
     }
@@ -66,7 +65,7 @@ impl Online {
         image: &ResolvedImage,
         context: &Context<'_>,
     ) {
-        let revocations = context.snapshot.revocations();
+        let revocations = context.revocations;
         let lacking = |policy: &&Policy| unconfirmed(policy, &self.gathered, revocations, context.now);
         let positions: Vec<usize> = wanting.iter().flat_map(lacking).collect();
         let questions = match self.gathered.questions(&positions, anchors) {

@@ -45,7 +45,7 @@ impl Observer {
     /// Notes what evidence says of its logs. Takes no time and never fails.
     pub fn observe(&self, evidence: &Evidence) {
         for proof in evidence.logs() {
-            self.leaf(proof.leaf());
+            self.leaf(proof.uuid.hex().to_owned());
             if let Some(head) = proof.head() {
                 self.head(head, 0);
             }

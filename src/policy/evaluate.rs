@@ -3,6 +3,8 @@
 //! Pure and complete: a `Pass` exists only here, only where the requirement holds over evidence that satisfies each authority it
 //! counts. What could not be looked at never helps; it turns a `Fail` into an `Error`.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +19,7 @@ use super::{Action, InvalidPolicy, Policy, PolicyName, describe};
 use crate::evidence::Origin;
 use crate::image::Digest;
 use crate::revocation::Revocations;
-use crate::trust::TrustRoots;
+use crate::trust::{RootProblem, StaleWarning, TrustRoots};
 use crate::verify::{Claim, Evidence, Gathered, Refusal};
 
 /// How far ahead of our clock a verified time may be.
@@ -31,6 +33,7 @@ pub struct Verdict {
     outcome: Outcome,
     authorities: Vec<AuthorityTrace>,
     shortfalls: Vec<Shortfall>,
+    stale: Vec<StaleWarning>,
 }
 
 /// How a verdict came out.
@@ -78,11 +81,8 @@ pub enum ErrorReason {
         /// The namespace.
         namespace: String,
     },
-    /// A trust root that the policy names is not there.
-    TrustRootUnknown {
-        /// The root's name.
-        name: String,
-    },
+    /// A trust root that the policy names cannot be used: it is not there, has no material, or is too old.
+    TrustRoot(RootProblem),
     /// The registry, or something else that was needed, could not be reached in time.
     Unreachable(Problem),
 }
@@ -115,8 +115,21 @@ pub struct AuthorityTrace {
     pub wanted: String,
     /// The evidence that satisfies it.
     pub satisfied_by: Vec<Evidence>,
-    /// What was found and does not.
+    /// What was found and does not, the nearest first; of the image itself, then of what is below it. At most [`NEAR_MISS_LIMIT`].
     pub near_misses: Vec<NearMiss>,
+    /// How many more there were.
+    pub near_misses_left_out: usize,
+}
+
+/// Near misses of an authority that are kept: whoever may push signatures could make answers and logs of any length.
+pub const NEAR_MISS_LIMIT: usize = 32;
+
+impl AuthorityTrace {
+    fn bound(&mut self) {
+        let left_out = self.near_misses.len().saturating_sub(NEAR_MISS_LIMIT);
+        self.near_misses.truncate(NEAR_MISS_LIMIT);
+        self.near_misses_left_out = self.near_misses_left_out.saturating_add(left_out);
+    }
 }
 
 /// A candidate that does not satisfy an authority.
@@ -190,13 +203,18 @@ impl Verdict {
         &self.shortfalls
     }
 
+    /// Trust roots of the policy that are past their time and were used all the same, as their objects want it.
+    pub fn stale(&self) -> &[StaleWarning] {
+        &self.stale
+    }
+
     /// Whether it is a pass.
     pub fn passes(&self) -> bool {
         matches!(self.outcome, Outcome::Pass)
     }
 
     fn without_trace(policy: PolicyName, action: Action, outcome: Outcome) -> Self {
-        Self { policy, action, outcome, authorities: Vec::new(), shortfalls: Vec::new() }
+        Self { policy, action, outcome, authorities: Vec::new(), shortfalls: Vec::new(), stale: Vec::new() }
     }
 }
 
@@ -229,15 +247,17 @@ pub fn evaluate(
     now: Timestamp,
 ) -> Verdict {
     let authorities: Vec<AuthorityTrace> =
-        policy.authorities.iter().map(|authority| trace(authority, gathered, revocations, now)).collect();
+        policy.authorities.iter().map(|authority| trace(authority, gathered, roots, revocations, now)).collect();
+    let stale = policy.trust_roots().filter_map(|name| roots.usable(name, now).ok()?.1);
+    let stale: BTreeMap<String, StaleWarning> = stale.map(|warning| (warning.name.clone(), warning)).collect();
     let principals = Principals::of(authorities.iter().flat_map(|trace| &trace.satisfied_by));
     let satisfied: Vec<_> = authorities.iter().map(|trace| principals.numbers(trace.satisfied_by.iter())).collect();
     let holds = policy.require.holds(&satisfied);
     let short = if holds { Vec::new() } else { policy.require.short(&satisfied) };
     let outcome = if holds {
         Outcome::Pass
-    } else if let Some(name) = policy.trust_roots().find(|name| roots.find(name).is_none()) {
-        Outcome::Error(ErrorReason::TrustRootUnknown { name: name.to_owned() })
+    } else if let Some(problem) = policy.trust_roots().find_map(|name| roots.usable(name, now).err()) {
+        Outcome::Error(ErrorReason::TrustRoot(problem))
     } else if let Some(problem) = problems.iter().find(|problem| problem.undecided) {
         Outcome::Error(ErrorReason::Unreachable(problem.clone()))
     } else if let Some(problem) = unasked(&authorities) {
@@ -248,7 +268,8 @@ pub fn evaluate(
         Outcome::Fail(FailReason::RequirementNotMet)
     };
     let shortfalls = short.into_iter().map(Shortfall::new).collect();
-    Verdict { policy: policy.name.clone(), action: policy.action, outcome, authorities, shortfalls }
+    let stale = stale.into_values().collect();
+    Verdict { policy: policy.name.clone(), action: policy.action, outcome, authorities, shortfalls, stale }
 }
 
 /// Which of the verified evidence lacks nothing but the word of its logs, by position: what has to be asked about.
@@ -276,7 +297,7 @@ pub fn through_children(own: Verdict, children: Vec<(Digest, Verdict)>) -> Verdi
         return own;
     }
     let pass = children.iter().all(|(_, verdict)| verdict.passes());
-    let Verdict { policy, action, mut outcome, mut authorities, mut shortfalls } = own;
+    let Verdict { policy, action, mut outcome, mut authorities, mut shortfalls, stale } = own;
     if pass {
         outcome = Outcome::Pass;
         shortfalls.clear();
@@ -294,10 +315,12 @@ pub fn through_children(own: Verdict, children: Vec<(Digest, Verdict)>) -> Verdi
                 trace.satisfied_by.extend(found.satisfied_by);
             } else if found.satisfied_by.is_empty() {
                 trace.near_misses.extend(lacking(&digest, found.near_misses));
+                trace.near_misses_left_out = trace.near_misses_left_out.saturating_add(found.near_misses_left_out);
+                trace.bound();
             }
         }
     }
-    Verdict { policy, action, outcome, authorities, shortfalls }
+    Verdict { policy, action, outcome, authorities, shortfalls, stale }
 }
 
 /// What a child of an index lacks, with its digest.
@@ -311,12 +334,24 @@ fn lacking(digest: &Digest, mut near_misses: Vec<NearMiss>) -> Vec<NearMiss> {
     near_misses
 }
 
-fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, now: Timestamp) -> AuthorityTrace {
+fn trace(
+    authority: &Authority,
+    gathered: &Gathered,
+    roots: &TrustRoots,
+    revocations: &Revocations,
+    now: Timestamp,
+) -> AuthorityTrace {
     let mut satisfied_by = Vec::new();
     let mut near_misses = Vec::new();
+    // What was verified under a root that is too old counts for nothing, however good it is.
+    let unusable = authority.signers.trust_root().and_then(|name| roots.usable(name, now).err());
     for evidence in gathered.verified() {
         match judge(authority, evidence, revocations, now) {
-            Ok(()) => satisfied_by.push(evidence.clone()),
+            Ok(_) if let Some(problem) = &unusable => {
+                let (origin, code, found) = (Some(evidence.origin().clone()), problem.code(), problem.to_string());
+                near_misses.push(NearMiss { origin, code, found, nearness: CONFIRMED });
+            }
+            Ok(heard) => satisfied_by.push(heard.into_owned()),
             Err(Miss::Elsewhere) => {}
             Err(Miss::Near { code, found, nearness }) => {
                 near_misses.push(NearMiss { origin: Some(evidence.origin().clone()), code, found, nearness });
@@ -327,17 +362,53 @@ fn trace(authority: &Authority, gathered: &Gathered, revocations: &Revocations, 
     for refusal in gathered.refused().iter().filter(under) {
         near_misses.push(NearMiss {
             origin: Some(refusal.origin.clone()),
-            code: refusal.code,
+            code: authority.proofs.code_of_refusal(refusal.code),
             found: format!("{} by {}: {}", refusal.format, refusal.origin.path, refusal.reason),
             nearness: 0,
         });
     }
     near_misses.sort_by(|left, right| right.nearness.cmp(&left.nearness).then_with(|| left.origin.cmp(&right.origin)));
-    AuthorityTrace { authority: authority.name.clone(), wanted: wanted(authority), satisfied_by, near_misses }
+    let (authority, wanted) = (authority.name.clone(), wanted(authority));
+    let mut trace = AuthorityTrace { authority, wanted, satisfied_by, near_misses, near_misses_left_out: 0 };
+    trace.bound();
+    trace
+}
+
+/// What of one piece of evidence satisfies an authority, if it does: all of it, or it without what distrusted services said.
+fn judge<'a>(
+    authority: &Authority,
+    evidence: &'a Evidence,
+    revocations: &Revocations,
+    now: Timestamp,
+) -> Result<Cow<'a, Evidence>, Miss> {
+    satisfies(authority, evidence, now)?;
+    // Afterwards, and only as a further demand: no revocation makes evidence better than it was.
+    let heard = match revocations.judge(evidence) {
+        Ok(heard) => heard,
+        Err(revoked) => {
+            return Err(Miss::near("Revoked", REVOKED, format!("{}, and {revoked}", describe(evidence))));
+        }
+    };
+    if let Cow::Owned(heard) = &heard
+        && let Err(miss) = satisfies(authority, heard, now)
+    {
+        let lacking = if let Miss::Near { found, .. } = &miss { found.as_str() } else { "" };
+        let why = revocations.distrusted(evidence).map_or_else(String::new, |revoked| format!(": {revoked}"));
+        return Err(Miss::near(
+            "ServiceDistrusted",
+            REVOKED,
+            format!("{lacking}, once distrusted services do not count{why}"),
+        ));
+    }
+    // Last, so that only what would satisfy the authority is asked about.
+    if let Err(lacking) = authority.proofs.check_online(&heard) {
+        return Err(Miss::near(lacking.code(), CONFIRMED, format!("{}, with {lacking}", describe(evidence))));
+    }
+    Ok(heard)
 }
 
 /// Whether one piece of evidence satisfies an authority: who, what, when, and with which proofs, every one of them.
-fn judge(authority: &Authority, evidence: &Evidence, revocations: &Revocations, now: Timestamp) -> Result<(), Miss> {
+fn satisfies(authority: &Authority, evidence: &Evidence, now: Timestamp) -> Result<(), Miss> {
     let who = authority.signers.admit(evidence);
     if let Err(miss) = &who
         && miss.nearness() < WHAT
@@ -360,13 +431,6 @@ fn judge(authority: &Authority, evidence: &Evidence, revocations: &Revocations, 
     }
     if let Err(lacking) = authority.proofs.check(evidence, now) {
         return Err(Miss::near(lacking.code(), PROOF, format!("{}, with {lacking}", describe(evidence))));
-    }
-    if let Some(revoked) = revocations.evidence(evidence) {
-        return Err(Miss::near("Revoked", REVOKED, format!("{} ({})", revoked.reason, revoked.by)));
-    }
-    // Last, so that only what would satisfy the authority is asked about.
-    if let Err(lacking) = authority.proofs.check_online(evidence) {
-        return Err(Miss::near(lacking.code(), CONFIRMED, format!("{}, with {lacking}", describe(evidence))));
     }
     Ok(())
 }

@@ -28,8 +28,8 @@ use requirement::Requirement;
 
 pub use crate::api::{Action, Tags};
 pub use evaluate::{
-    AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Problem, Shortfall, Verdict, evaluate, refused,
-    through_children, unconfirmed, undecided, unparsable,
+    AuthorityTrace, ErrorReason, FailReason, NEAR_MISS_LIMIT, NearMiss, Outcome, Problem, Shortfall, Verdict, evaluate,
+    refused, through_children, unconfirmed, undecided, unparsable,
 };
 pub use matcher::{MatcherError, NameGlob, StringMatcher};
 pub use parse::PolicyError;

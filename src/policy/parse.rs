@@ -207,6 +207,7 @@ impl Policy {
             PolicyError::Shape { path: error.path().to_string(), reason: error.inner().to_string() }
         })?;
         check_kinds_of_nodes(object, &spec)?;
+        check_length("metadata.name", &metadata.name, 253)?;
         let authorities = authorities(&spec.authorities)?;
         let require = Requirement::parse(spec.require.as_ref(), &authorities)?;
         if let Some((_, authority)) = authorities.iter().enumerate().find(|(position, _)| !require.reaches(*position)) {

@@ -15,6 +15,10 @@ use crate::verify::{Evidence, LogProof, TimeSource};
 
 /// Operators that a policy may ask for.
 const LIMIT: u8 = 8;
+/// The code of evidence, or of a candidate, that lacks an entry in a log.
+const LOG_MISSING: &str = "LogMissing";
+/// The code of evidence that nothing dates, or too few.
+const TIMESTAMP_MISSING: &str = "TimestampMissing";
 /// The code of evidence that lacks nothing but the word of its logs.
 pub(super) const UNCONFIRMED: &str = "LogNotConfirmed";
 
@@ -91,10 +95,10 @@ impl Lacking {
     /// A stable code.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Logs { .. } => "LogMissing",
+            Self::Logs { .. } => LOG_MISSING,
             Self::InclusionProofs { .. } => "InclusionProofMissing",
             Self::Confirmations { .. } => UNCONFIRMED,
-            Self::Timestamps { .. } | Self::Undated => "TimestampMissing",
+            Self::Timestamps { .. } | Self::Undated => TIMESTAMP_MISSING,
             Self::CertificateTransparency { .. } => "CertificateTransparencyMissing",
             Self::Age { .. } => "SignatureTooOld",
         }
@@ -258,6 +262,12 @@ impl Proofs {
 }
 
 impl Proofs {
+    /// The code of a candidate that the verifier refused. It knows no policy: where nothing dates a certificate it misses the log entry, and
+    /// who asks for none would be told to log what a timestamp is wanted for.
+    pub(super) fn code_of_refusal(&self, code: &'static str) -> &'static str {
+        if code == LOG_MISSING && self.logs == 0 { TIMESTAMP_MISSING } else { code }
+    }
+
     /// Whether logs must be asked.
     pub(super) fn wants_online(&self) -> bool {
         self.online

@@ -80,6 +80,13 @@ impl Snapshot {
         self
     }
 
+    /// With these revocations: of the cluster's objects, and of whatever else revokes.
+    #[must_use]
+    pub fn with_revocations(mut self, revocations: Revocations) -> Self {
+        self.revocations = revocations;
+        self
+    }
+
     /// The policies that govern an image. Without a digest, those that may govern it once its tag is resolved.
     pub fn select(&self, repository: &Repository, digest: Option<&Digest>, scope: &Scope) -> Selected {
         self.select_by(

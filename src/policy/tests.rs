@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::OnStale;
+use crate::image::Digest;
 use crate::revocation::Revocations;
-use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, TrustRoots};
+use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, RootProblem, TrustRoots};
 use crate::verify::fixtures::{
     BUNDLE, DSSE, bytes, candidate, confirmed, gathered, image, legacy, root, slsa, tree, without,
 };
@@ -162,6 +164,10 @@ fn refuses_what_it_does_not_fully_understand() {
     let mut object = policy_object(&valid());
     object["metadata"] = json!(["p"]);
     assert!(Policy::parse(&object).is_err(), "a list for the metadata");
+    for (name, sound) in [(String::new(), false), ("a".repeat(254), false), ("a".repeat(253), true)] {
+        object["metadata"] = json!({"name": name});
+        assert_eq!(Policy::parse(&object).is_ok(), sound, "a name of {} characters", name.len());
+    }
 }
 
 /// The schema lets a field be null, and serde reads null as a field that is not there: `match: null`, left over from a template whose
@@ -307,11 +313,44 @@ fn an_identity_is_one_pair_and_not_two_lists() {
 }
 
 #[test]
+fn evidence_under_a_root_that_is_too_old_counts_for_nothing_or_with_a_warning() {
+    let gathered = gathered_slsa(&[PUBLIC_GOOD], &[]);
+    let judged = |roots: &TrustRoots| evaluate(&parse(&valid()), &gathered, &[], roots, &Revocations::none(), now());
+    let before = now() - jiff::SignedDuration::from_nanos(1);
+    let mut roots = TrustRoots::default();
+    roots.insert_until(root(PUBLIC_GOOD), Some(now()), OnStale::Error);
+    assert!(judged(&roots).passes() && judged(&roots).stale().is_empty());
+    roots.insert_until(root(PUBLIC_GOOD), Some(before), OnStale::Error);
+    let stale = judged(&roots);
+    assert!(
+        matches!(stale.outcome(), Outcome::Error(ErrorReason::TrustRoot(RootProblem::Stale { since, .. })) if *since == before)
+    );
+    assert_eq!(
+        (stale.authorities()[0].satisfied_by.len(), stale.authorities()[0].near_misses[0].code),
+        (0, "TrustRootStale")
+    );
+    roots.insert_until(root(PUBLIC_GOOD), Some(before), OnStale::Warn);
+    let warned = judged(&roots);
+    assert!(warned.passes());
+    assert_eq!(
+        warned.stale().iter().map(|warning| (warning.name.as_str(), warning.since)).collect::<Vec<_>>(),
+        [(PUBLIC_GOOD, before)]
+    );
+    roots.insert_unavailable(PUBLIC_GOOD, "nothing was delivered yet");
+    assert!(matches!(
+        judged(&roots).outcome(),
+        Outcome::Error(ErrorReason::TrustRoot(RootProblem::Unavailable { .. }))
+    ));
+}
+
+#[test]
 fn a_name_without_trust_root_and_an_open_problem_are_errors_and_never_passes() {
     let gathered = gathered_slsa(&[PUBLIC_GOOD], &[]);
     let unknown = with(valid(), "/authorities/0/keyless/trustRoot", json!("own"));
     let found = verdict(&unknown, &gathered, &[], now());
-    assert!(matches!(found.outcome(), Outcome::Error(ErrorReason::TrustRootUnknown { name }) if name == "own"));
+    assert!(
+        matches!(found.outcome(), Outcome::Error(ErrorReason::TrustRoot(RootProblem::Unknown { name })) if name == "own")
+    );
 
     let open = Problem { code: "RegistryUnavailable", message: "503".into(), undecided: true };
     let broken = Problem { code: "DigestMismatch", message: "x".into(), undecided: false };
@@ -333,6 +372,29 @@ fn a_name_without_trust_root_and_an_open_problem_are_errors_and_never_passes() {
             other => panic!("{other:?}"),
         };
         assert_eq!(found, expected);
+    }
+}
+
+/// Whoever may push signatures must not make answers and logs as long as they like; what is nearest is kept.
+#[test]
+fn near_misses_are_bounded_and_the_others_counted() {
+    let (image, envelope, annotations) = slsa();
+    let wrong = with(valid(), "/authorities/0/keyless/identities/0/subject", json!({"exact": "https://example.com/x"}));
+    let broken = candidate(DSSE, b"{}".to_vec(), annotations.clone());
+    let near = candidate(DSSE, envelope, annotations);
+    let anchors = [Anchor::Root(root(PUBLIC_GOOD))];
+    for (count, left_out) in [(NEAR_MISS_LIMIT - 1, 0), (NEAR_MISS_LIMIT, 1), (100, 69)] {
+        let mut candidates = vec![broken.clone(); count];
+        candidates.push(near.clone());
+        let found = verdict(&wrong, &gather(&candidates, &image, &anchors), &[], now());
+        let trace = &found.authorities()[0];
+        assert_eq!((trace.near_misses.len(), trace.near_misses_left_out), (NEAR_MISS_LIMIT, left_out), "{count}");
+        assert_eq!(nearest(&found), "IdentityMismatch", "{count}");
+        let children = [0, 1].map(|number| (Digest::of(&[number]), found.clone()));
+        let whole = through_children(found.clone(), children.into());
+        let trace = &whole.authorities()[0];
+        assert_eq!(trace.near_misses.len(), NEAR_MISS_LIMIT, "{count}");
+        assert_eq!(trace.near_misses_left_out, 3 * (count + 1) - NEAR_MISS_LIMIT, "{count}");
     }
 }
 

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 /// Which addresses a client connects to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(crate) enum Reach {
     /// Private networks and this machine too, for hosts that the operator named.
     Private,
     /// Globally reachable addresses.
@@ -26,7 +26,7 @@ impl Reach {
     /// Whether a connection to the address is allowed.
     ///
     /// Link-local addresses never are: clouds keep the credentials of the machine there, and no registry.
-    pub(super) fn allows(self, address: IpAddr) -> bool {
+    pub(crate) fn allows(self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         match self {
             Self::Public => is_public(address),
@@ -48,14 +48,14 @@ impl Reach {
 /// The error of a resolver that found an address out of reach; the transport looks for it among an error's sources.
 #[derive(Debug, Error)]
 #[error("{address} is out of reach")]
-pub(super) struct OutOfReach {
-    pub(super) address: IpAddr,
+pub(crate) struct OutOfReach {
+    pub(crate) address: IpAddr,
 }
 
 /// The system's resolver, less the addresses that are out of reach.
 #[derive(Debug)]
-pub(super) struct CheckedResolver {
-    pub(super) reach: Reach,
+pub(crate) struct CheckedResolver {
+    pub(crate) reach: Reach,
 }
 
 impl Resolve for CheckedResolver {

@@ -39,10 +39,12 @@ pub const LEAST_MEMORY_BYTES: u64 = REQUEST_BYTES + 2 * TRANSIT_BYTES;
 /// Bytes of a permit: semaphores count in 32 bits where several are taken at once.
 const PERMIT_BYTES: u64 = 1 << 10;
 
-/// The memory of all requests of a process.
-#[derive(Debug)]
+/// The memory of all requests of a process. Cloning shares it.
+#[derive(Clone, Debug)]
 pub struct MemoryBudget {
     commons: Arc<Semaphore>,
+    /// Permits of the commons.
+    all: usize,
     reserve: Arc<Semaphore>,
     request_bytes: u64,
 }
@@ -60,7 +62,17 @@ impl MemoryBudget {
         let reserve = request_bytes.saturating_add(TRANSIT_BYTES);
         let commons = bytes.saturating_sub(reserve).max(TRANSIT_BYTES) / PERMIT_BYTES;
         let commons = usize::try_from(commons).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { commons: Arc::new(Semaphore::new(commons)), reserve: Arc::new(Semaphore::new(1)), request_bytes }
+        Self {
+            commons: Arc::new(Semaphore::new(commons)),
+            all: commons,
+            reserve: Arc::new(Semaphore::new(1)),
+            request_bytes,
+        }
+    }
+
+    /// Bytes of the commons that are in use, in whole KiB. What is in the reserve is not counted.
+    pub fn used_bytes(&self) -> u64 {
+        u64::try_from(self.all.saturating_sub(self.commons.available_permits())).unwrap_or(u64::MAX) * PERMIT_BYTES
     }
 
     /// The share of one request, which waits for memory until `deadline`.

@@ -29,6 +29,7 @@ mod transport;
 
 use std::future::Future;
 
+pub(crate) use address::{CheckedResolver, OutOfReach, Reach};
 pub use budget::{Held, LEAST_MEMORY_BYTES, MEMORY_BYTES, MemoryBudget, Metered, REQUEST_BYTES, RequestBudget};
 pub use client::RegistryClient;
 pub use credentials::{CredentialKey, CredentialStore};

@@ -13,6 +13,7 @@ use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage};
 
 use super::TrustError;
+use crate::image::Digest;
 
 /// Certificates that the chain of one authority may have.
 const CHAIN_LIMIT: usize = 8;
@@ -70,6 +71,8 @@ pub(crate) struct Issuer {
     pub(crate) path_length: Option<u8>,
     /// The purposes to which it is limited, by object identifier; none: any.
     pub(crate) purposes: Option<Vec<String>>,
+    /// SHA-256 of its certificate and of its key, and of all above it: what it is called by.
+    pub(crate) names: Vec<Digest>,
 }
 
 /// What may issue certificates of one kind under one root.
@@ -90,6 +93,11 @@ impl Issuers {
     /// Certificates that may stand between anchor and leaf.
     pub(crate) fn intermediates(&self) -> &[CertificateDer<'static>] {
         &self.intermediates
+    }
+
+    /// What all of them are called by.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Digest> {
+        self.all.iter().flat_map(|issuer| &issuer.names)
     }
 
     /// The issuers behind an anchor: several where one key has several certificates or windows.
@@ -137,7 +145,9 @@ fn issuers(chain: &[Vec<u8>], window: Window) -> Result<Vec<Issuer>, TrustError>
             signed_by(&certificate, above)?;
         }
         let outer = found.last().map_or(window, |issuer| issuer.valid);
-        found.push(issuer(der, &certificate, outer)?);
+        let mut issuer = issuer(der, &certificate, outer)?;
+        issuer.names.extend(found.last().into_iter().flat_map(|above| above.names.iter().cloned()));
+        found.push(issuer);
         above = Some(certificate);
     }
     Ok(found)
@@ -158,6 +168,10 @@ fn issuer(der: &[u8], certificate: &Certificate, outer: Window) -> Result<Issuer
         valid: validity(certificate).and(outer),
         path_length: constraints.and_then(|constraints| constraints.path_len_constraint),
         purposes: purposes.map(|(_, purposes)| purposes.0.iter().map(ToString::to_string).collect()),
+        names: vec![
+            Digest::of(der),
+            Digest::of(&certificate.tbs_certificate.subject_public_key_info.to_der().map_err(malformed)?),
+        ],
     })
 }
 

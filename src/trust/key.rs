@@ -5,6 +5,8 @@
 //! (<https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md>) and the older pairs that cosign wrote; no Ed25519ph,
 //! no curves beside the NIST ones.
 
+mod details;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -97,6 +99,13 @@ pub struct PublicKey {
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct KeyFingerprint(Digest);
+
+impl KeyFingerprint {
+    /// The digest.
+    pub fn digest(&self) -> &Digest {
+        &self.0
+    }
+}
 
 impl fmt::Display for KeyFingerprint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

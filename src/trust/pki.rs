@@ -53,7 +53,7 @@ impl CertificateRoots {
 }
 
 /// The certificates of a text that holds PEM blocks of this type and nothing else.
-fn certificates(text: &str) -> Result<Vec<Vec<u8>>, TrustError> {
+pub(super) fn certificates(text: &str) -> Result<Vec<Vec<u8>>, TrustError> {
     const END: &str = "-----END CERTIFICATE-----";
     let blocks = text.split_inclusive(END).map(str::trim).filter(|block| !block.is_empty());
     let mut found = Vec::new();

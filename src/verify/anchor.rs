@@ -95,6 +95,17 @@ impl Anchor {
     }
 }
 
+impl AnchorId {
+    /// The name of the trust root in it, if there is one.
+    pub fn root(&self) -> Option<&str> {
+        match self {
+            Self::TrustRoot(name) => Some(name),
+            Self::Key { dated_by, .. } => dated_by.as_deref(),
+            Self::Certificates { dated_by, .. } => Some(dated_by),
+        }
+    }
+}
+
 impl fmt::Display for AnchorId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

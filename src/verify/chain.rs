@@ -11,7 +11,9 @@ use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, VerifiedPath};
 use x509_cert::Certificate;
 use x509_cert::der::{Decode as _, Encode as _};
 
-use super::VerifyError;
+use super::facts::{self, ServiceNames};
+use super::{UnknownService, VerifyError};
+use crate::image::Digest;
 use crate::trust::{Issuers, Window, validity};
 
 /// What a certificate must be for.
@@ -39,8 +41,17 @@ const ANY_PURPOSE: &str = "2.5.29.37.0";
 /// Certificates of one name that a candidate may bring: one authority's, issued anew or by another.
 const EQUAL_NAMES: usize = 3;
 
-/// Verifies the chain of a certificate, which has the purpose, at every one of these times, of which there must be one, and gives the issuer's
-/// `SubjectPublicKeyInfo` in DER.
+/// What issued a certificate.
+#[derive(Debug)]
+pub(super) struct Issued {
+    /// The issuer's `SubjectPublicKeyInfo` in DER.
+    pub(super) issuer: Vec<u8>,
+    /// What all that stands above the certificate is called by.
+    pub(super) by: ServiceNames,
+}
+
+/// Verifies the chain of a certificate, which has the purpose, at every one of these times, of which there must be one, and says what
+/// issued it.
 ///
 /// # Errors
 /// No chain, or one that does not hold at one of the times.
@@ -51,7 +62,7 @@ pub(super) fn verify(
     issuers: &Issuers,
     times: &[Timestamp],
     purpose: Purpose,
-) -> Result<Vec<u8>, VerifyError> {
+) -> Result<Issued, VerifyError> {
     let first = times.first().ok_or_else(|| refused("no time is verified at which it could be valid"))?;
     if let Some(time) = times.iter().find(|time| !valid.contains(**time)) {
         let at = |bound: Option<Timestamp>| bound.map_or_else(String::new, |bound| bound.to_string());
@@ -70,19 +81,33 @@ pub(super) fn verify(
     let found = path(&leaf, &between, issuers, *first, purpose)?;
     // One path for all times where it holds at all of them: its signatures are verified once.
     match holds(&found, issuers, times, purpose) {
-        Ok(()) => Ok(found.issuer_spki().to_vec()),
+        Ok(()) => Ok(Issued { issuer: found.issuer_spki().to_vec(), by: ServiceNames::new(names(&found, issuers)) }),
         Err(error) if times.len() == 1 => Err(error),
         // Another path may hold at the other times: each must have one.
         Err(_) => {
-            let mut issuer = Vec::new();
+            let (mut issuer, mut by) = (Vec::new(), Vec::new());
             for time in times {
                 let path = path(&leaf, &between, issuers, *time, purpose)?;
                 holds(&path, issuers, &[*time], purpose)?;
                 issuer = path.issuer_spki().to_vec();
+                by.extend(names(&path, issuers));
             }
-            Ok(issuer)
+            Ok(Issued { issuer, by: ServiceNames::new(by) })
         }
     }
+}
+
+/// What the certificates of a path, and those above its anchor, are called by: SHA-256 of each certificate and of its key.
+fn names(path: &VerifiedPath<'_>, issuers: &Issuers) -> Vec<Digest> {
+    let mut names: Vec<Digest> = issuers.of(path.anchor()).flat_map(|issuer| issuer.names.iter().cloned()).collect();
+    for between in path.intermediate_certificates() {
+        let der = between.der();
+        if let Ok(certificate) = Certificate::from_der(&der) {
+            names.extend(facts::digests(&der, &certificate));
+            names.extend(certificate.tbs_certificate.subject_public_key_info.to_der().map(|spki| Digest::of(&spki)));
+        }
+    }
+    names
 }
 
 /// Refuses certificates of a candidate among which there are paths without number (CVE-2026-32280): each that bears the name of an issuer
@@ -127,7 +152,13 @@ fn path<'a>(
         None,
         Some(&usable),
     )
-    .map_err(|error| refused(format!("at {time}: {error}")))
+    .map_err(|error| {
+        let reason = format!("at {time}: {error}");
+        match error {
+            webpki::Error::UnknownIssuer => VerifyError::Unknown { kind: UnknownService::CertificateAuthority, reason },
+            _ => refused(reason),
+        }
+    })
 }
 
 /// Whether what the path builder takes for granted holds too: the anchor's validity and limits, and at times that it has not seen, the

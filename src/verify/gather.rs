@@ -2,6 +2,7 @@
 //!
 //! Order decides nothing: all candidates are tried, and one that does not verify is recorded beside those that do.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::image::ResolvedImage;
 
 /// The version of what verification reads and says. Raised with every change that could make it say something else about the same
 /// bytes, so that what an older version said is not taken for its word.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What the candidates of one image proved, and what they did not.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +38,9 @@ pub struct Refusal {
     pub code: &'static str,
     /// The reason, in the verifier's words.
     pub reason: String,
+    /// Whether the reason is that the trust root does not know a service, which a newer one might.
+    #[serde(skip)]
+    pub names_unknown: bool,
 }
 
 impl Gathered {
@@ -72,6 +76,13 @@ impl Gathered {
         &self.refused
     }
 
+    /// The trust roots that lack a service which some candidate names: newer ones might know it.
+    pub fn lacking_roots(&self) -> BTreeSet<&str> {
+        let verified = self.verified.iter().filter(|evidence| evidence.names_unknown()).map(Evidence::under);
+        let refused = self.refused.iter().filter(|refusal| refusal.names_unknown).map(|refusal| &refusal.under);
+        verified.chain(refused).filter_map(AnchorId::root).collect()
+    }
+
     /// Adds what further candidates of the same image gave.
     pub fn extend(&mut self, further: Self) {
         self.verified.extend(further.verified);
@@ -99,19 +110,20 @@ impl Prepared {
 
     /// What it proves under an anchor: one piece of evidence or one refusal.
     pub fn gather(&self, image: &ResolvedImage, anchor: &Anchor) -> Gathered {
-        let refused = |code: &'static str, reason: String| Refusal {
+        let refused = |code: &'static str, reason: String, names_unknown: bool| Refusal {
             origin: self.discovered.origin().clone(),
             format: self.discovered.format().as_ref().map_or_else(|| "unknown".to_owned(), Format::to_string),
             under: anchor.id(),
             code,
             reason: excerpt(reason),
+            names_unknown,
         };
         let mut gathered = Gathered::default();
         match self.candidate.get_or_init(|| Candidate::parse(&self.discovered)) {
-            Err(error) => gathered.refused.push(refused(format_code(error), error.to_string())),
+            Err(error) => gathered.refused.push(refused(format_code(error), error.to_string(), false)),
             Ok(candidate) => match verify_parsed(candidate, &self.discovered, Artifact::from(image), anchor) {
                 Ok(evidence) => gathered.verified.push(evidence),
-                Err(error) => gathered.refused.push(refused(error.code(), error.to_string())),
+                Err(error) => gathered.refused.push(refused(error.code(), error.to_string(), error.names_unknown())),
             },
         }
         gathered

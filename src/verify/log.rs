@@ -88,7 +88,7 @@ fn promised(entry: &LogEntry, promise: &[u8], log: &Log) -> Result<Timestamp, Ve
         entry.index,
     );
     log.key
-        .verify(log.key.default_scheme(), Message::Bytes(signed.as_bytes()), promise)
+        .verify(log.scheme, Message::Bytes(signed.as_bytes()), promise)
         .map_err(|_| refused(format!("the promise of an entry is not signed by {}", log.address)))?;
     Ok(time)
 }
@@ -141,7 +141,7 @@ pub(super) fn signed<'a, 'b>(
             if tried > SIGNATURE_LIMIT {
                 return Err(refused("the checkpoint of an entry has too many signatures under one key hint"));
             }
-            if log.key.verify(log.key.default_scheme(), message, signature.signature.as_bytes()).is_ok() {
+            if log.key.verify(log.scheme, message, signature.signature.as_bytes()).is_ok() {
                 return Ok(Some((log, signature)));
             }
         }

@@ -13,6 +13,7 @@ mod certificate;
 mod chain;
 mod consistency;
 mod entry;
+mod facts;
 mod gather;
 mod listing;
 mod log;
@@ -38,6 +39,7 @@ pub use anchor::{Anchor, AnchorId};
 pub use artifact::Artifact;
 pub use certificate::claim_names;
 pub use consistency::{Newest, Proved, Relation, Span, TreeHead, TreeId, WatchedLog, relate};
+pub use facts::{CertificateFacts, CertificateLogProof, ServiceKind, ServiceNames, Word};
 #[cfg(test)]
 pub(crate) use gather::gather;
 pub use gather::{Gathered, Prepared, Refusal, SCHEMA_VERSION};
@@ -58,16 +60,25 @@ pub struct Evidence {
     image: Digest,
     claim: Claim,
     signer: Signer,
+    /// What names the signer's certificate; none for keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateFacts>,
     under: AnchorId,
     times: Vec<VerifiedTime>,
     logs: Vec<LogProof>,
     certificate_transparency: bool,
+    /// The logs that proved it.
+    #[serde(skip)]
+    certificate_logs: Vec<CertificateLogProof>,
     /// Why certificate transparency is not proved.
     #[serde(skip_serializing_if = "Option::is_none")]
     no_certificate_transparency: Option<String>,
     /// Timestamps and entries that were there and proved nothing, with why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     passed_over: Vec<String>,
+    /// Whether some of them, or what promised the certificate, are by a service that the trust root does not know.
+    #[serde(skip)]
+    names_unknown: bool,
 }
 
 /// What was signed.
@@ -156,6 +167,9 @@ pub struct VerifiedTime {
     pub service: String,
     /// Who runs it.
     pub operator: Operator,
+    /// What it is called by.
+    #[serde(skip)]
+    pub names: ServiceNames,
 }
 
 /// Who vouches for a time.
@@ -166,6 +180,16 @@ pub enum TimeSource {
     Log,
     /// A timestamp authority, in an RFC 3161 token.
     TimestampAuthority,
+}
+
+impl TimeSource {
+    /// The kind of service.
+    pub fn service(self) -> ServiceKind {
+        match self {
+            Self::Log => ServiceKind::Log,
+            Self::TimestampAuthority => ServiceKind::TimestampAuthority,
+        }
+    }
 }
 
 /// A verified entry of a transparency log.
@@ -180,6 +204,17 @@ pub struct LogProof {
     pub operator: Operator,
     /// The entry's index, as the entry gives it.
     pub index: u64,
+    /// Whether the log signed that index: in a promise, or as its place in the tree.
+    #[serde(skip)]
+    pub index_signed: bool,
+    /// The entry's place in the tree in which its inclusion was proved, which counts no entries of earlier trees.
+    #[serde(skip)]
+    pub tree_index: Option<u64>,
+    /// The hash of the entry's leaf, by which logs call it.
+    pub uuid: Digest,
+    /// What the log is called by.
+    #[serde(skip)]
+    pub names: ServiceNames,
     /// Whether inclusion was proved against a checkpoint, or only promised by a signed entry timestamp.
     pub inclusion_proof: bool,
     /// Whether the log dated the entry, which it does under a promise only.
@@ -198,11 +233,6 @@ impl LogProof {
     /// The head of the tree that the entry was proved in, for monitors: none where inclusion is only promised.
     pub fn head(&self) -> Option<&TreeHead> {
         self.head.as_ref()
-    }
-
-    /// The hash of the entry's leaf, in hexadecimal digits.
-    pub fn leaf(&self) -> String {
-        self.place.leaf_digits()
     }
 }
 
@@ -227,6 +257,11 @@ impl Evidence {
         &self.signer
     }
 
+    /// What names the signer's certificate; none for keys.
+    pub fn certificate(&self) -> Option<&CertificateFacts> {
+        self.certificate.as_ref()
+    }
+
     /// What it was verified under.
     pub fn under(&self) -> &AnchorId {
         &self.under
@@ -247,9 +282,19 @@ impl Evidence {
         self.certificate_transparency
     }
 
+    /// The logs that promised the signer's certificate.
+    pub fn certificate_logs(&self) -> &[CertificateLogProof] {
+        &self.certificate_logs
+    }
+
     /// Timestamps and log entries that were there and proved nothing, with why: what a missing proof may be explained by.
     pub fn passed_over(&self) -> &[String] {
         &self.passed_over
+    }
+
+    /// Whether something of it proved nothing only because the trust root does not know the service: a newer root might.
+    pub fn names_unknown(&self) -> bool {
+        self.names_unknown
     }
 
     /// Why certificate transparency is not proved; none where it is, and for keys.
@@ -293,6 +338,14 @@ pub enum VerifyError {
         /// What is wrong, from the verifier.
         reason: String,
     },
+    /// Step 2: it is by a service that the root does not know. A newer root might.
+    #[error("{}: {reason}", kind.title())]
+    Unknown {
+        /// What kind of service.
+        kind: UnknownService,
+        /// What is not known.
+        reason: String,
+    },
     /// Step 2: the signature does not verify.
     #[error("signature: {reason}")]
     Signature {
@@ -315,7 +368,41 @@ pub enum VerifyError {
     },
 }
 
+/// What kind of service a root does not know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UnknownService {
+    /// A log of entries.
+    Log,
+    /// An authority that issues certificates.
+    CertificateAuthority,
+    /// A timestamp authority.
+    TimestampAuthority,
+}
+
+impl UnknownService {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Log => "transparency log",
+            Self::CertificateAuthority => "certificate",
+            Self::TimestampAuthority => "timestamp",
+        }
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::Log => "LogEntryInvalid",
+            Self::CertificateAuthority => "CertificateInvalid",
+            Self::TimestampAuthority => "TimestampInvalid",
+        }
+    }
+}
+
 impl VerifyError {
+    /// Whether a newer root might know the service that this one does not.
+    pub fn names_unknown(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+
     /// A stable code for the trace and for metric labels.
     pub fn code(&self) -> &'static str {
         match self {
@@ -324,6 +411,7 @@ impl VerifyError {
             Self::NoCertificate => "NoCertificate",
             Self::Undated { log: true, .. } => "LogMissing",
             Self::Undated { log: false, .. } => "TimestampMissing",
+            Self::Unknown { kind, .. } => kind.code(),
             Self::Certificate { .. } => "CertificateInvalid",
             Self::Log { .. } => "LogEntryInvalid",
             Self::Timestamp { .. } => "TimestampInvalid",

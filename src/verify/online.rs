@@ -110,9 +110,9 @@ impl Place {
         }
     }
 
-    /// The leaf's hash in hexadecimal digits.
-    pub(super) fn leaf_digits(&self) -> String {
-        hexadecimal(self.leaf.as_bytes())
+    /// The hash of the entry's leaf.
+    pub(super) fn leaf(&self) -> &Sha256Hash {
+        &self.leaf
     }
 
     /// Refuses a head that cannot be a later one of the same tree.

@@ -15,14 +15,16 @@ use super::artifact::{Artifact, bind_payload, bind_statement, check_digest};
 use super::certificate::SigningCertificate;
 use super::chain::{self, Purpose};
 use super::entry::{self, LoggedSigner};
+use super::facts::{CertificateFacts, CertificateLogProof, ServiceNames};
 use super::gather::excerpt;
 use super::online::Place;
 use super::{
-    Anchor, Claim, Evidence, LogProof, Signer, TimeSource, VerifiedTime, VerifyError, log, timestamp, transparency,
+    Anchor, Claim, Evidence, LogProof, Signer, TimeSource, UnknownService, VerifiedTime, VerifyError, log, timestamp,
+    transparency,
 };
 use crate::evidence::candidate::{Candidate, Content, SignerMaterial};
 use crate::evidence::{Discovered, FormatError};
-use crate::image::{Hash, hexadecimal};
+use crate::image::{Digest, Hash, hexadecimal};
 use crate::trust::{Issuers, Message, PublicKey, SignatureError, TrustMaterial};
 
 /// Verifies what was discovered under one anchor.
@@ -71,17 +73,28 @@ pub(super) fn verify_parsed(
     artifact: Artifact<'_>,
     anchor: &Anchor,
 ) -> Result<Evidence, VerifyError> {
-    let evidence = |claim, signer, proofs: Proofs, transparency: Option<Result<(), String>>| Evidence {
-        origin: discovered.origin().clone(),
-        image: artifact.sha256().clone(),
-        claim,
-        signer,
-        under: anchor.id(),
-        times: proofs.times,
-        logs: proofs.logs,
-        passed_over: proofs.passed_over.iter().map(|error| excerpt(error.to_string())).collect(),
-        certificate_transparency: matches!(transparency, Some(Ok(()))),
-        no_certificate_transparency: transparency.and_then(Result::err).map(excerpt),
+    let evidence = |claim, (signer, certificate), proofs: Proofs, transparency: Transparency| {
+        let is_unpromised = matches!(&transparency, Some(Err(reason)) if reason == transparency::UNKNOWN);
+        let (certificate_logs, lacking) = match transparency {
+            Some(Ok(logs)) => (logs, None),
+            Some(Err(reason)) => (Vec::new(), Some(excerpt(reason))),
+            None => (Vec::new(), None),
+        };
+        Evidence {
+            origin: discovered.origin().clone(),
+            image: artifact.sha256().clone(),
+            claim,
+            signer,
+            certificate,
+            under: anchor.id(),
+            names_unknown: is_unpromised || proofs.passed_over.iter().any(VerifyError::names_unknown),
+            times: proofs.times,
+            logs: proofs.logs,
+            passed_over: proofs.passed_over.iter().map(|error| excerpt(error.to_string())).collect(),
+            certificate_transparency: !certificate_logs.is_empty(),
+            certificate_logs,
+            no_certificate_transparency: lacking,
+        }
     };
     match anchor {
         Anchor::Root(root) => {
@@ -94,28 +107,31 @@ pub(super) fn verify_parsed(
             let proofs = dated(candidate, root)?;
             let (certificate, issuer) = believed(leaf, &[], root.issuers(), &proofs)?;
             let transparency = if root.has_certificate_transparency() {
-                transparency::verify(&certificate.certificate, &issuer, root.certificate_logs())
+                transparency::verify(&certificate.certificate, &issuer.issuer, root.certificate_logs())
             } else {
                 Err("the trust root names no log of certificates".to_owned())
             };
             let claim = signed(candidate, artifact, &certificate.key, LoggedSigner::Certificate(leaf), &proofs)?;
-            Ok(evidence(claim, signer(certificate), proofs, Some(transparency)))
+            Ok(evidence(claim, signer(leaf, certificate, issuer), proofs, Some(transparency)))
         }
         Anchor::Certificates { roots, dating } => {
             let (leaf, between) = certificates(candidate)?;
             let proofs = dated(candidate, dating)?;
-            let (certificate, _) = believed(leaf, between, roots.issuers(), &proofs)?;
+            let (certificate, issuer) = believed(leaf, between, roots.issuers(), &proofs)?;
             let claim = signed(candidate, artifact, &certificate.key, LoggedSigner::Certificate(leaf), &proofs)?;
-            Ok(evidence(claim, signer(certificate), proofs, None))
+            Ok(evidence(claim, signer(leaf, certificate, issuer), proofs, None))
         }
         Anchor::Key { key, dating } => {
             // Without a root nobody's word dates it: entries and timestamps are not looked at.
             let proofs = dating.as_ref().map(|root| prove(candidate, root)).transpose()?.unwrap_or_default();
             let claim = signed(candidate, artifact, key, LoggedSigner::Key(key), &proofs)?;
-            Ok(evidence(claim, Signer::Key { sha256: key.fingerprint().clone() }, proofs, None))
+            Ok(evidence(claim, (Signer::Key { sha256: key.fingerprint().clone() }, None), proofs, None))
         }
     }
 }
+
+/// The logs that promised a certificate, or why none did; none where nobody was asked.
+type Transparency = Option<Result<Vec<CertificateLogProof>, String>>;
 
 /// What logs and timestamp authorities proved.
 #[derive(Debug, Default)]
@@ -174,21 +190,29 @@ fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyEr
                 source: TimeSource::Log,
                 service: logged.log.address.clone(),
                 operator: logged.log.operator.clone(),
+                names: ServiceNames::of_log(logged.log),
             });
         }
         if logged.integrated.is_none() {
             undated.push(logged.log);
         }
         proofs.entries.push(position);
+        let place = Place::of(entry);
+        let v2 = entry.kind.is_rekor_v2();
+        let tree_index = entry.proof.as_ref().map(|proof| if v2 { entry.index } else { proof.index });
         proofs.logs.push(LogProof {
             log: logged.log.address.clone(),
             key_id: hexadecimal(&logged.log.id),
             operator: logged.log.operator.clone(),
             index: entry.index,
+            index_signed: v2 || entry.promise.is_some(),
+            tree_index,
+            uuid: Digest::from_bytes(place.leaf().as_bytes()).unwrap_or_else(|| Digest::of(&entry.body)),
+            names: ServiceNames::of_log(logged.log),
             inclusion_proof: logged.included,
             dated: logged.integrated.is_some(),
             online: false,
-            place: Place::of(entry),
+            place,
             head: logged.head,
         });
     }
@@ -211,7 +235,8 @@ fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyEr
 }
 
 fn unknown() -> VerifyError {
-    VerifyError::Log { reason: "an entry is of a log that the trust root does not know".to_owned() }
+    let reason = "an entry is of a log that the trust root does not know".to_owned();
+    VerifyError::Unknown { kind: UnknownService::Log, reason }
 }
 
 fn certificates(candidate: &Candidate) -> Result<(&[u8], &[Vec<u8>]), VerifyError> {
@@ -221,13 +246,13 @@ fn certificates(candidate: &Candidate) -> Result<(&[u8], &[Vec<u8>]), VerifyErro
     }
 }
 
-/// (3) A certificate that chains to its issuers at every verified time, with the issuer's key.
+/// (3) A certificate that chains to its issuers at every verified time, with what issued it.
 fn believed(
     leaf: &[u8],
     between: &[Vec<u8>],
     issuers: &Issuers,
     proofs: &Proofs,
-) -> Result<(SigningCertificate, Vec<u8>), VerifyError> {
+) -> Result<(SigningCertificate, chain::Issued), VerifyError> {
     let certificate = SigningCertificate::read(leaf)?;
     if !certificate.signs_code() {
         return Err(VerifyError::Certificate { reason: "it is not for signing code".to_owned() });
@@ -237,9 +262,11 @@ fn believed(
     Ok((certificate, issuer))
 }
 
-fn signer(certificate: SigningCertificate) -> Signer {
+fn signer(leaf: &[u8], certificate: SigningCertificate, issued: chain::Issued) -> (Signer, Option<CertificateFacts>) {
+    let key = certificate.key.fingerprint().digest().clone();
+    let facts = CertificateFacts::new(leaf, &certificate.certificate, key, issued.by);
     let issuer = certificate.issuer().map(str::to_owned);
-    Signer::Certificate { issuer, subjects: certificate.subjects, claims: certificate.claims }
+    (Signer::Certificate { issuer, subjects: certificate.subjects, claims: certificate.claims }, Some(facts))
 }
 
 /// (4) to (6): the signature, the entries' consistency with it, and the artifact.

@@ -15,9 +15,10 @@ use x509_cert::ext::pkix::SubjectKeyIdentifier;
 use x509_cert::spki::AlgorithmIdentifierRef;
 
 use super::chain::{self, Purpose};
+use super::facts::{self, ServiceNames};
 use super::tst_info::TstInfo;
-use super::{TimeSource, VerifiedTime, VerifyError};
-use crate::image::Hash;
+use super::{TimeSource, UnknownService, VerifiedTime, VerifyError};
+use crate::image::{Digest, Hash};
 use crate::trust::{Message, PublicKey, Scheme, TimestampAuthority, may_sign, validity};
 
 const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
@@ -127,25 +128,29 @@ impl Token {
         let [signer] = self.data.signer_infos.0.as_slice() else {
             return Err(refused(format!("it has {} signers, not one", self.data.signer_infos.0.len())));
         };
-        let mut reason = String::new();
+        let (mut reason, mut is_known) = (String::new(), false);
         if authorities.is_empty() {
             reason.push_str("the trust root names no timestamp authority");
         }
         for authority in authorities {
             match self.verify(signer, authority) {
-                Ok(()) => return Ok(self.time(authority)),
+                Ok(names) => return Ok(self.time(authority, names)),
                 // Two authorities may share a name and a serial number; what one that is the signer's has against it says most.
                 Err(NotBy { reason: found, named }) => {
                     if named || reason.is_empty() {
                         reason = found;
                     }
+                    is_known |= named;
                 }
             }
         }
-        Err(VerifyError::Timestamp { reason })
+        if is_known {
+            return Err(VerifyError::Timestamp { reason });
+        }
+        Err(VerifyError::Unknown { kind: UnknownService::TimestampAuthority, reason })
     }
 
-    fn time(&self, authority: &TimestampAuthority) -> VerifiedTime {
+    fn time(&self, authority: &TimestampAuthority, names: ServiceNames) -> VerifiedTime {
         let at = self.info.time;
         let accuracy = jiff::SignedDuration::try_from(self.info.accuracy).unwrap_or(jiff::SignedDuration::MAX);
         VerifiedTime {
@@ -155,10 +160,12 @@ impl Token {
             source: TimeSource::TimestampAuthority,
             service: authority.address.clone(),
             operator: authority.operator.clone(),
+            names,
         }
     }
 
-    fn verify(&self, signer: &SignerInfo, authority: &TimestampAuthority) -> Result<(), NotBy> {
+    /// Verifies the token as this authority's, and says what the authority and its signer are called by.
+    fn verify(&self, signer: &SignerInfo, authority: &TimestampAuthority) -> Result<ServiceNames, NotBy> {
         let by_another =
             || NotBy { reason: "it is signed by nobody that the trust root knows".to_owned(), named: false };
         let against = |reason: String| NotBy { reason, named: true };
@@ -175,10 +182,13 @@ impl Token {
             return Err(against(format!("the trust root does not believe {} at {at}", authority.address)));
         }
         match &authority.signer {
-            Some((_, valid)) if valid.contains(at) => Ok(()),
-            Some(_) => Err(against(format!("the authority's certificate, or one above it, is not valid at {at}"))),
-            None => self.chained(certificate, authority).map_err(against),
+            Some((_, valid)) if valid.contains(at) => {}
+            Some(_) => {
+                return Err(against(format!("the authority's certificate, or one above it, is not valid at {at}")));
+            }
+            None => self.chained(certificate, authority).map_err(against)?,
         }
+        Ok(names(certificate, authority))
     }
 
     /// The signer's certificate that the token brings.
@@ -223,6 +233,13 @@ impl Token {
         key.verify(scheme, Message::Bytes(&message), signer.signature.as_bytes())
             .map_err(|_| "it is not signed by the authority".to_owned())
     }
+}
+
+/// What an authority and the certificate of its signer are called by.
+fn names(signer: &Certificate, authority: &TimestampAuthority) -> ServiceNames {
+    let own = signer.to_der().map(|der| facts::digests(&der, signer)).unwrap_or_default();
+    let key = signer.tbs_certificate.subject_public_key_info.to_der().map(|spki| Digest::of(&spki));
+    ServiceNames::new(own.into_iter().chain(key).chain(authority.issuers.names().cloned()))
 }
 
 fn scheme(signer: &SignerInfo, key: &PublicKey, digest_hash: Hash) -> Result<Scheme, String> {

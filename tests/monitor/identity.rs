@@ -44,7 +44,7 @@ async fn an_entry_that_nobody_announced_is_told_once_and_one_whose_image_is_know
         }
         let rows = monitor.unannounced();
         assert_eq!(rows.len(), 1, "{api:?}");
-        assert_eq!(rows[0].leaf, stolen.logs()[0].leaf(), "{api:?}");
+        assert_eq!(rows[0].leaf, stolen.logs()[0].uuid.hex(), "{api:?}");
         assert!(rows[0].signer.contains(ALICE) && rows[0].policy == "alice", "{rows:?}");
         let written = world.suggested.written.lock().unwrap();
         let [(name, spec)] = written.as_slice() else { panic!("{written:?}") };
@@ -68,7 +68,7 @@ async fn reading_goes_on_where_it_stopped() {
         // While nobody looks, and while the log does not answer.
         let mut wanted = Vec::new();
         for _ in 0..3 {
-            wanted.push(world.sign().logs()[0].leaf());
+            wanted.push(world.sign().logs()[0].uuid.hex().to_owned());
             world.tree.grow(if api == Api::V1 { 20 } else { 300 });
         }
         world.served.lock().unwrap().broken = Some("entries");

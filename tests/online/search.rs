@@ -1,8 +1,10 @@
 //! Signatures that carry no entry, which their log is searched for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use countersign::decision::Answer;
+use countersign::registry::MemoryBudget;
 use serde_json::{Value, json};
 
 use super::log::{Asked, Bound, FakeLog, Reply, reply};
@@ -88,6 +90,33 @@ async fn the_log_is_searched_for_those_who_want_it_alone() {
     assert_eq!(came.passes.iter().filter(|passes| **passes).count(), 1, "{}", came.text);
 }
 
+/// Signatures stay until their log has answered, which may take long: they are in the memory that all requests share.
+#[tokio::test]
+async fn what_is_searched_for_is_counted_until_the_log_answers() {
+    const LARGE: usize = 60 << 10;
+    let (bound, sigstore, _) = setting().await;
+    let Subject::Message(payload) = Subject::simple_signing(&Image::new("app").manifest) else { panic!("a message") };
+    let mut payload: Value = serde_json::from_slice(&payload).unwrap();
+    payload["optional"] = json!({"note": "x".repeat(LARGE)});
+    let parts = sigstore.sign(Subject::Message(payload.to_string().into_bytes())).by(&alice()).parts();
+    let memory = MemoryBudget::default();
+    let most = Arc::new(AtomicU64::new(0));
+    let log = bound.serve({
+        let (sigstore, memory, most) = (Arc::clone(&sigstore), memory.clone(), Arc::clone(&most));
+        move |asked| {
+            most.fetch_max(memory.used_bytes(), Ordering::SeqCst);
+            honest(&sigstore, asked)
+        }
+    });
+    let image = Image::new("app").tagged(&without_entry(&parts));
+    let came = Judging { memory: memory.clone(), ..Judging::under(&sigstore) }.judge(&image).await;
+    assert_eq!(came.answer, Answer::Allow, "{}", came.text);
+    assert_eq!(log.asked()[0], "POST /api/v1/index/retrieve");
+    let most = most.load(Ordering::SeqCst);
+    assert!(most >= LARGE as u64, "{most} bytes were counted while the log was asked");
+    assert_eq!(memory.used_bytes(), 0);
+}
+
 #[tokio::test]
 async fn entries_of_others_under_the_same_hash_change_nothing() {
     let (bound, sigstore, parts) = setting().await;
@@ -100,14 +129,14 @@ async fn entries_of_others_under_the_same_hash_change_nothing() {
         let (sigstore, reversed) = (Arc::clone(&sigstore), Arc::clone(&reversed));
         move |asked| {
             found(&sigstore, asked, |ids| {
-                if reversed.load(std::sync::atomic::Ordering::SeqCst) {
+                if reversed.load(Ordering::SeqCst) {
                     ids.reverse();
                 }
             })
         }
     });
     for order in [false, true] {
-        reversed.store(order, std::sync::atomic::Ordering::SeqCst);
+        reversed.store(order, Ordering::SeqCst);
         let came = Judging::under(&sigstore).judge(&image).await;
         assert_eq!(came.answer, Answer::Allow, "{}", came.text);
     }

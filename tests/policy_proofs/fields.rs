@@ -164,6 +164,7 @@ fn proofs_that_a_policy_gives_up_or_asks_for_decide() {
     let proved = [bundle(&sign(&sigstore).logged_in(&[v2]).timestamped().parts())];
     let stamped = [bundle(&sign(&sigstore).without_log().timestamped().parts())];
     let unpromised = [bundle(&sign(&sigstore).without_sct().parts())];
+    let bare = [bundle(&sign(&sigstore).without_log().parts())];
     let table = [
         (&promised, json!({}), ""),
         (&promised, json!({"inclusionProof": false}), ""),
@@ -174,6 +175,9 @@ fn proofs_that_a_policy_gives_up_or_asks_for_decide() {
         (&stamped, json!({}), "LogMissing"),
         (&stamped, json!({"logs": 0}), ""),
         (&stamped, json!({"logs": 0, "timestamps": 1}), ""),
+        (&bare, json!({}), "LogMissing"),
+        (&bare, json!({"logs": 0}), "TimestampMissing"),
+        (&bare, json!({"logs": 0, "timestamps": 1}), "TimestampMissing"),
         (&unpromised, json!({}), "CertificateTransparencyMissing"),
         (&unpromised, json!({"certificateTransparency": true}), "CertificateTransparencyMissing"),
         (&unpromised, json!({"certificateTransparency": false}), ""),
@@ -306,7 +310,9 @@ fn cve_2025_29778_each_field_of_own_certificates_decides() {
     assert_eq!(code(&verdict(&usual, &roots, &logged, one())), "TimestampMissing");
     assert_eq!(code(&verdict(&logged_only, &roots, &logged, one())), "");
     assert_eq!(code(&verdict(&logged_only, &roots, &stamped, one())), "LogMissing");
-    assert_eq!(code(&verdict(&usual, &roots, &bare, one())), "LogMissing");
+    // What is missing is what the policy asks for.
+    assert_eq!(code(&verdict(&usual, &roots, &bare, one())), "TimestampMissing");
+    assert_eq!(code(&verdict(&logged_only, &roots, &bare, one())), "LogMissing");
 
     // Own certificates vouch for nobody under a Sigstore instance, nor the other way about.
     let keyless = alone(&super::anybody("a", "own", &json!({})));

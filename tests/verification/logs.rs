@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use super::virtual_sigstore::checkpoint::Signer;
 use super::virtual_sigstore::text::{base64, hex, sha256};
-use super::virtual_sigstore::{Identity, Kind, Log, Parts, Subject, Version, VirtualSigstore, Window};
-use super::{MANIFEST, accepted, as_bundle, as_layer, judge, judge_under, noon, refused, times};
+use super::virtual_sigstore::{
+    Algorithm, Identity, Kind, Log, Parts, RekorV1, Subject, TrustedRoot, Version, VirtualSigstore, Window,
+};
+use super::{MANIFEST, accepted, as_bundle, as_layer, judge, judge_under, material, noon, refused, times};
 
 const LOG: &str = "LogEntryInvalid";
 
@@ -312,4 +314,39 @@ fn a_checkpoint_may_be_signed_again_under_one_hint() {
     accepted("both", judge(&sigstore, &with(vec![stranger.clone(), signer])));
     refused("the stranger's", judge(&sigstore, &with(vec![stranger.clone()])), LOG, "signature of the checkpoint");
     refused("many", judge(&sigstore, &with(vec![stranger; 20])), LOG, "too many");
+}
+
+/// A root says what key a log has and how it signs. One that contradicts itself is believed in neither.
+#[test]
+fn a_log_signs_as_its_root_declares() {
+    let sigstore = VirtualSigstore::new();
+    let parts = sigstore.sign(Subject::manifest(MANIFEST)).parts();
+    let under = |root: &TrustedRoot| judge_under(root, &parts, &as_bundle(&parts, Version::V03));
+    for (details, why) in
+        [("PKIX_ED25519", "does not know"), ("PKIX_ECDSA_P384_SHA_384", "does not know"), ("FUTURE", "does not know")]
+    {
+        let root = sigstore.root().with(|root| root.logs[0].key_details = details.to_owned());
+        assert!(material(&root).unusable()[0].starts_with("tlogs[0]"), "{details}");
+        refused(details, under(&root), LOG, why);
+        let root = sigstore.root().with(|root| root.ct_logs[0].key_details = details.to_owned());
+        assert!(material(&root).unusable()[0].starts_with("ctlogs[0]"), "{details}");
+        let evidence = accepted(details, under(&root));
+        assert!(!evidence.certificate_transparency(), "{details}");
+    }
+    for details in ["PKIX_ECDSA_P256_SHA_256", "PUBLIC_KEY_DETAILS_UNSPECIFIED"] {
+        let root = sigstore.root().with(|root| {
+            root.logs[0].key_details = details.to_owned();
+            root.ct_logs[0].key_details = details.to_owned();
+        });
+        assert!(material(&root).unusable().is_empty());
+        assert!(accepted(details, under(&root)).certificate_transparency());
+    }
+    // The same key, signing with another digest.
+    let mut sigstore = VirtualSigstore::new();
+    sigstore.logs_v1[0] = RekorV1::new(Algorithm::P384, "rekor.example", "log.example");
+    let parts = sigstore.sign(Subject::manifest(MANIFEST)).parts();
+    accepted("SHA-384", judge(&sigstore, &parts));
+    let root = sigstore.root().with(|root| root.logs[0].key_details = "PKIX_ECDSA_P384_SHA_256".to_owned());
+    assert!(material(&root).unusable().is_empty());
+    refused("SHA-256", judge_under(&root, &parts, &as_bundle(&parts, Version::V03)), LOG, "does not verify");
 }

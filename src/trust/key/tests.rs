@@ -106,3 +106,54 @@ fn says_what_is_wrong_with_the_parameters_of_an_algorithm() {
     let with_null = [&from_hexadecimal("302c300706032b65700500032100").unwrap()[..], &[0x11; 32]].concat();
     assert!(refusal(&with_null).contains("which Ed25519 must not have"));
 }
+
+#[test]
+fn a_declaration_says_how_a_key_signs_and_must_be_of_that_key() {
+    use Hash::{Sha256, Sha384, Sha512};
+    let spki =
+        |algorithm| rcgen::PublicKeyData::subject_public_key_info(&rcgen::KeyPair::generate_for(algorithm).unwrap());
+    let keys = [
+        spki(&rcgen::PKCS_ECDSA_P256_SHA256),
+        spki(&rcgen::PKCS_ECDSA_P384_SHA384),
+        spki(&rcgen::PKCS_ECDSA_P521_SHA512),
+        spki(&rcgen::PKCS_ED25519),
+        rsa(&[5, 0], &[1, 0, 1]),
+    ]
+    .map(|spki| PublicKey::from_spki(&spki).unwrap());
+    let declarations = [
+        ("PKIX_ECDSA_P256_SHA_256", KeyKind::P256, Scheme::Ecdsa(Sha256)),
+        ("PKIX_ECDSA_P256_HMAC_SHA_256", KeyKind::P256, Scheme::Ecdsa(Sha256)),
+        ("PKIX_ECDSA_P384_SHA_384", KeyKind::P384, Scheme::Ecdsa(Sha384)),
+        ("PKIX_ECDSA_P384_SHA_256", KeyKind::P384, Scheme::Ecdsa(Sha256)),
+        ("PKIX_ECDSA_P521_SHA_512", KeyKind::P521, Scheme::Ecdsa(Sha512)),
+        ("PKIX_ECDSA_P521_SHA_256", KeyKind::P521, Scheme::Ecdsa(Sha256)),
+        ("PKIX_ED25519", KeyKind::Ed25519, Scheme::Ed25519),
+        ("PKCS1_RSA_PKCS1V5", KeyKind::Rsa, Scheme::Pkcs1(Sha256)),
+        ("PKIX_RSA_PKCS1V5", KeyKind::Rsa, Scheme::Pkcs1(Sha256)),
+        ("PKIX_RSA_PKCS1V15_2048_SHA256", KeyKind::Rsa, Scheme::Pkcs1(Sha256)),
+        ("PKCS1_RSA_PSS", KeyKind::Rsa, Scheme::Pss(Sha256)),
+        ("PKIX_RSA_PSS", KeyKind::Rsa, Scheme::Pss(Sha256)),
+        ("PKIX_RSA_PSS_2048_SHA256", KeyKind::Rsa, Scheme::Pss(Sha256)),
+    ];
+    for key in &keys {
+        for (details, kind, scheme) in declarations {
+            let expected = (kind == key.kind).then_some(scheme);
+            assert_eq!(key.declared_scheme(details).ok(), expected, "{details} of {:?}", key.kind);
+        }
+        assert_eq!(key.declared_scheme("PUBLIC_KEY_DETAILS_UNSPECIFIED").unwrap(), key.default_scheme());
+        // Other sizes, schemes that are not verified, and what nobody knows.
+        for details in [
+            "PKIX_RSA_PKCS1V15_3072_SHA256",
+            "PKIX_RSA_PKCS1V15_4096_SHA256",
+            "PKIX_RSA_PSS_3072_SHA256",
+            "PKIX_RSA_PSS_4096_SHA256",
+            "PKIX_ED25519_PH",
+            "LMS_SHA256",
+            "ML_DSA_65",
+            "",
+            "pkix_ed25519",
+        ] {
+            assert!(key.declared_scheme(details).is_err(), "{details:?} of {:?}", key.kind);
+        }
+    }
+}

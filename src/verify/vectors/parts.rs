@@ -84,8 +84,8 @@ pub(super) fn certificate_transparency(case: &Case) -> Outcome {
         return Ok(());
     }
     let id = Digest::of(key.spki()).bytes();
-    let log =
-        Log { id, key, window: Window::ALWAYS, address: "ct".into(), operator: crate::trust::Operator::default() };
+    let (scheme, operator) = (key.default_scheme(), crate::trust::Operator::default());
+    let log = Log { id, key, scheme, window: Window::ALWAYS, address: "ct".into(), operator };
     let issuer = Certificate::from_pem(pem("ca-cert.pem")).unwrap();
     let issuer = issuer.tbs_certificate.subject_public_key_info.to_der().unwrap();
     let name = case.path().file_name().unwrap().to_str().unwrap().to_owned();

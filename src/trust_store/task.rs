@@ -1,0 +1,294 @@
+//! The task of one root: reads what was accepted, refreshes it again and again, and answers who asks in between.
+//!
+//! It owns what it works on, so that nobody waits for a lock. Its waits are jittered, so that replicas do not come together; after a
+//! failure it comes back sooner than usual, and later each time.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::archive::Files;
+use super::client::{RoleKeys, TufClient, VerifiedTarget};
+use super::refresh::{Attempt, Holdings, Wanted, recall, refresh};
+use super::status::Failure;
+use super::store::{Record, TrustStore};
+use super::{FolderMirror, HttpMirror, HttpOptions, Mirror, MirrorError, RefreshError, artifact};
+use crate::trust::{MirrorAddress, PinnedRoot, RootSource, RootSpec, TufSpec};
+
+/// The longest wait between two attempts to read an archive.
+const RECALL_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a task is asked for.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// A refresh; whether it brought something new.
+    Refresh { reply: oneshot::Sender<bool> },
+    /// Another target than the trusted root.
+    Target { path: String, reply: oneshot::Sender<Result<VerifiedTarget, RefreshError>> },
+    /// The keys of a delegated role.
+    RoleKeys { role: String, reply: oneshot::Sender<Result<RoleKeys, RefreshError>> },
+}
+
+/// The task of one root.
+pub(super) struct Task {
+    store: Weak<TrustStore>,
+    spec: RootSpec,
+    record: Arc<Record>,
+    holdings: Holdings,
+    /// Files that the archive does not have yet.
+    unsaved: Option<Files>,
+    last: Option<Instant>,
+    failures: u32,
+}
+
+impl Task {
+    pub(super) fn new(store: &Arc<TrustStore>, spec: RootSpec, record: Arc<Record>) -> Self {
+        let store = Arc::downgrade(store);
+        Self { store, spec, record, holdings: Holdings::default(), unsaved: None, last: None, failures: 0 }
+    }
+
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        self.recall().await;
+        let mut next = Instant::now();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {
+                    if self.refresh().await.is_none() {
+                        return;
+                    }
+                }
+                command = commands.recv() => match command {
+                    // Nobody can ask any more: the root is declared no longer.
+                    None => return,
+                    Some(Command::Refresh { reply }) => {
+                        let changed = self.refresh_for_evidence().await;
+                        let _ = reply.send(changed);
+                        // Whoever asked meanwhile is answered by the same refresh.
+                        while let Ok(command) = commands.try_recv() {
+                            match command {
+                                Command::Refresh { reply } => drop(reply.send(changed)),
+                                other => self.answer(other).await,
+                            }
+                        }
+                    }
+                    Some(other) => self.answer(other).await,
+                }
+            }
+            next = Instant::now() + self.wait();
+        }
+    }
+
+    /// Reads the archive until it can be read: before that, nothing may be judged by the root.
+    async fn recall(&mut self) {
+        let (mut pause, name) = (Duration::from_millis(200), self.spec.name().to_owned());
+        let files = loop {
+            let Some(store) = self.store.upgrade() else { return };
+            match store.archive.load(&name).await {
+                Ok(files) => break files.unwrap_or_default(),
+                Err(error) => {
+                    tracing::warn!(root = name, %error, "the archive of a trust root cannot be read");
+                    let mut progress = self.record.lock();
+                    progress.unusable = Some(error.to_string()).filter(|_| !progress.recalled);
+                    drop(progress);
+                    store.publish();
+                }
+            }
+            drop(store);
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(RECALL_PAUSE);
+        };
+        let Some(tuf) = self.tuf() else { return };
+        let Some(root) = pinned(&tuf) else { return };
+        let read = Holdings::read(files);
+        let (holdings, result) = recall(&self.wanted(&tuf, &root), read).await;
+        let mut progress = self.record.lock();
+        progress.unusable = None;
+        progress.recalled = true;
+        let inherited = progress.delivered.as_ref().map(|delivered| delivered.versions);
+        match result {
+            // The task before this one had more than it could keep.
+            Ok(Some(delivered)) if inherited.is_some_and(|versions| versions >= delivered.versions) => {
+                self.holdings = progress.holdings.clone();
+            }
+            Ok(None) | Err(_) if inherited.is_some() => self.holdings = progress.holdings.clone(),
+            Ok(Some(delivered)) => {
+                self.holdings = holdings;
+                progress.accept(delivered);
+            }
+            Ok(None) => self.holdings = holdings,
+            // Something newer was accepted once, and is lost: what is embedded may be older.
+            Err(error) => {
+                tracing::error!(root = name, %error, "what was kept of a trust root does not verify");
+                self.holdings = holdings;
+                progress.unusable = Some(error.to_string());
+            }
+        }
+        drop(progress);
+        self.publish();
+    }
+
+    async fn refresh_for_evidence(&mut self) -> bool {
+        let Some(store) = self.store.upgrade() else { return false };
+        let pause = store.options.refresh_pause;
+        drop(store);
+        if self.last.is_some_and(|last| last.elapsed() < pause) {
+            return false;
+        }
+        self.refresh().await.unwrap_or(false)
+    }
+
+    /// Refreshes once. None: the store is gone.
+    async fn refresh(&mut self) -> Option<bool> {
+        let store = self.store.upgrade()?;
+        let (now, limit) = ((store.options.clock)(), store.options.refresh_timeout);
+        self.last = Some(Instant::now());
+        let tuf = self.tuf()?;
+        let root = pinned(&tuf)?;
+        let Attempt { holdings, notes, result } = match self.mirror(&store, &tuf).await {
+            Ok(mirror) => refresh(&self.wanted(&tuf, &root), mirror, self.holdings.clone(), now, limit).await,
+            Err(error) => Attempt { holdings: self.holdings.clone(), notes: Vec::new(), result: Err(error.into()) },
+        };
+        if holdings != self.holdings {
+            self.unsaved = Some(holdings.write());
+            self.holdings = holdings;
+        }
+        let name = self.spec.name();
+        let mut unkept = None;
+        // Kept before it is published: what is judged by must not be forgotten by a restart.
+        if let Some(files) = &self.unsaved {
+            match store.archive.save(name, files.clone()).await {
+                Ok(()) => self.unsaved = None,
+                Err(error) => {
+                    tracing::warn!(root = name, %error, "accepted metadata of a trust root cannot be kept");
+                    unkept = Some(error.to_string());
+                }
+            }
+        }
+        let mut progress = self.record.lock();
+        progress.holdings = self.holdings.clone();
+        progress.status.notes = notes;
+        progress.status.unkept = unkept;
+        let mut changed = false;
+        match result {
+            Ok(delivered) => {
+                self.failures = 0;
+                let before = progress.delivered.as_ref().map(|delivered| delivered.material.digest().clone());
+                changed = before.as_ref() != Some(delivered.material.digest());
+                tracing::info!(root = name, versions = ?delivered.versions, changed, "refreshed a trust root");
+                progress.status.failure = None;
+                progress.status.refreshes.succeeded += 1;
+                progress.unusable = None;
+                progress.accept(delivered);
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                tracing::warn!(root = name, code = error.code(), %error, "a trust root was not refreshed");
+                if error.is_broken_rule() {
+                    progress.status.refreshes.refused += 1;
+                } else {
+                    progress.status.refreshes.failed += 1;
+                }
+                progress.status.failure = Some(Failure { error, at: now, in_a_row: self.failures });
+            }
+        }
+        drop(progress);
+        store.publish();
+        Some(changed)
+    }
+
+    async fn answer(&mut self, command: Command) {
+        match command {
+            Command::Refresh { reply } => drop(reply.send(self.refresh_for_evidence().await)),
+            Command::Target { path, reply } => {
+                let found = self.fresh(async |client, now| client.target(&path, now).await).await;
+                let _ = reply.send(found);
+            }
+            Command::RoleKeys { role, reply } => {
+                let found = self.fresh(async |client, _| client.role_keys(&role)).await;
+                let _ = reply.send(found);
+            }
+        }
+    }
+
+    /// Asks a client whose metadata is fresh, and not below what was accepted.
+    async fn fresh<T>(
+        &mut self,
+        ask: impl AsyncFnOnce(&mut TufClient, jiff::Timestamp) -> Result<T, RefreshError>,
+    ) -> Result<T, RefreshError> {
+        let gone = || RefreshError::NotDeclared { name: self.spec.name().to_owned() };
+        let store = self.store.upgrade().ok_or_else(gone)?;
+        let (tuf, limit) = (self.tuf().ok_or_else(gone)?, store.options.refresh_timeout);
+        let root = pinned(&tuf).ok_or_else(gone)?;
+        let now = (store.options.clock)();
+        let now = self.holdings.refreshed().map_or(now, |before| before.max(now));
+        let mirror = self.mirror(&store, &tuf).await?;
+        let mut client = TufClient::open(&root, self.holdings.floor().clone(), mirror)?;
+        let work = async {
+            client.refresh(now).await?;
+            ask(&mut client, now).await
+        };
+        tokio::time::timeout(limit, work).await.unwrap_or(Err(RefreshError::Timeout { limit }))
+    }
+
+    async fn mirror(&self, store: &TrustStore, tuf: &TufSpec) -> Result<Mirror, MirrorError> {
+        match &tuf.mirror {
+            MirrorAddress::Web(address) => {
+                let ca_pem = self.spec.ca().map(|ca| ca.as_bytes().to_vec());
+                let options = HttpOptions { ca_pem, plain_loopback: store.options.plain_loopback };
+                Ok(HttpMirror::new(address, &options)?.into())
+            }
+            MirrorAddress::Folder(path) => Ok(FolderMirror::new(path).into()),
+            MirrorAddress::Artifact(reference) => {
+                let Some(registry) = &store.options.registry else {
+                    let (reference, reason) = (reference.to_string(), "no registry client is at hand".to_owned());
+                    return Err(MirrorError::Artifact { reference, reason });
+                };
+                artifact::fetch(&**registry, reference).await
+            }
+        }
+    }
+
+    fn tuf(&self) -> Option<TufSpec> {
+        match self.spec.source() {
+            RootSource::Tuf(tuf) => Some(tuf.clone()),
+            RootSource::Fixed(_) => None,
+        }
+    }
+
+    fn wanted<'a>(&'a self, tuf: &'a TufSpec, root: &'a [u8]) -> Wanted<'a> {
+        Wanted { name: self.spec.name(), root, target: &tuf.target, operators: self.spec.operators() }
+    }
+
+    fn publish(&self) {
+        if let Some(store) = self.store.upgrade() {
+            store.publish();
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        let interval = self.spec.refresh_interval();
+        let backoff = self.store.upgrade().map(|store| store.options.first_backoff);
+        let wait = match (self.failures, backoff) {
+            (0, _) | (_, None) => interval,
+            (failures, Some(first)) => first.saturating_mul(1 << (failures - 1).min(16)).min(interval),
+        };
+        jittered(wait)
+    }
+}
+
+fn pinned(tuf: &TufSpec) -> Option<Arc<[u8]>> {
+    match &tuf.root {
+        PinnedRoot::Bytes(bytes) => Some(Arc::clone(bytes)),
+        PinnedRoot::ConfigMap { .. } => None,
+    }
+}
+
+/// The duration, up to a quarter more or less, so that replicas do not come together.
+fn jittered(duration: Duration) -> Duration {
+    let spread = u32::try_from(RandomState::new().hash_one(0_u8) % 501).unwrap_or_default();
+    duration * (750 + spread) / 1_000
+}
