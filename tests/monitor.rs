@@ -33,8 +33,9 @@ use countersign::monitor::{
 use countersign::policy::Policy;
 use countersign::registry::TlsRoots;
 use countersign::rekor::{RekorClient, RekorOptions};
+use countersign::revocation::{Revocation, Revocations};
 use countersign::trust::TrustMaterial;
-use countersign::verify::{Evidence, verify_with_root};
+use countersign::verify::{Evidence, SeenEntry, verify_with_root};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -309,6 +310,16 @@ impl World {
     pub(crate) fn state(&self, monitor: &Monitor) -> State {
         self.standing(monitor).state
     }
+}
+
+/// A suggestion as the cluster would read it.
+pub(crate) fn revoked(name: &str, spec: &SignatureRevocationSpec) -> Revocations {
+    let object = json!({
+        "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation",
+        "metadata": {"name": name}, "spec": spec,
+    });
+    let revocation = Revocation::parse(&object).unwrap();
+    Revocations::new(vec![Arc::new(revocation)])
 }
 
 fn image() -> ResolvedImage {

@@ -2,7 +2,7 @@
 
 use countersign::monitor::{Documents as _, Finding, MonitorOptions, State};
 
-use super::{ALICE, Api, BOTH, World, minute};
+use super::{ALICE, Api, BOTH, World, minute, revoked};
 
 fn options() -> MonitorOptions {
     MonitorOptions::default()
@@ -134,6 +134,10 @@ async fn a_fork_suggests_distrust_which_acts_only_if_so_configured() {
         assert_eq!(spec.services.len(), 1);
         assert_eq!(spec.services[0].log.as_deref(), Some(key.as_str()));
         assert!((1..=1_024).contains(&spec.reason.len()), "{}", spec.reason);
+        // As the cluster reads it: what only that log vouched for is without a log, if it acts.
+        let evidence = world.sign();
+        let judged = revoked(name, spec).judge(&evidence).map(|evidence| evidence.logs().len());
+        assert_eq!(judged.unwrap_or_default(), usize::from(!acts));
         let told = world.told.0.lock().unwrap();
         let Finding::Forked { known, found, roots, .. } = &told[0] else { panic!("{told:?}") };
         assert!(known.contains("\u{2014} ") && found.contains("\u{2014} ") && known != found);

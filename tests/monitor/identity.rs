@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use countersign::api::SignatureRevocationSpec;
 use countersign::monitor::{IdentityOptions, Monitor, MonitorOptions};
 use countersign::policy::StringMatcher;
 
 use super::virtual_sigstore::{AuthorityOptions, CertificateAuthority, Identity, Log, Subject};
-use super::{ALICE, Api, BOTH, ISSUER, MANIFEST, Tree, World, minute};
+use super::{ALICE, Api, BOTH, ISSUER, MANIFEST, Tree, World, minute, revoked};
 
 fn options() -> MonitorOptions {
     let identities =
@@ -51,6 +52,11 @@ async fn an_entry_that_nobody_announced_is_told_once_and_one_whose_image_is_know
         assert!(name.starts_with("suggested-entry-"), "{name}");
         assert_eq!(spec.suspended, Some(true));
         assert_eq!(spec.log_entries[0].uuid.as_deref(), Some(rows[0].leaf.as_str()));
+        // As the cluster reads it: nothing, until somebody lets it act; then that entry, and no other.
+        assert!(revoked(name, spec).judge(&stolen).is_ok());
+        let acting = SignatureRevocationSpec { suspended: None, ..spec.clone() };
+        let acting = revoked(name, &acting);
+        assert!(acting.judge(&stolen).is_err() && acting.judge(&known).is_ok());
         assert_eq!(monitor.readings().entries_unannounced, 1);
         assert_eq!(monitor.readings().entries_behind, 0);
     }

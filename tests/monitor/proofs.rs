@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use countersign::trust::TrustMaterial;
-use countersign::verify::{LogApi, Proved, Relation, Span, Tile, TreeHead, WatchedLog, relate};
+use countersign::verify::{Bundle, Listing, LogApi, Proved, Relation, Span, Tile, TreeHead, WatchedLog, relate};
 use serde_json::{Value, json};
 
 use super::minute;
@@ -143,4 +143,117 @@ fn what_a_log_says_of_itself_is_believed_as_far_as_it_is_signed() {
     for other in ["", "null", "{}", "[]", note] {
         assert!(log.newest(LogApi::Entries, other.as_bytes()).is_err(), "{other}");
     }
+}
+
+#[test]
+fn a_tile_of_entries_is_proved_as_a_whole() {
+    let sigstore = instance();
+    let own = &sigstore.logs_v2[0];
+    let log = log(&sigstore, LogApi::Tiles);
+    for size in [1, 2, 255, 256, 257, 300, 770] {
+        let head = log.head(LogApi::Tiles, &own.checkpoint(size, minute(0)).text()).unwrap();
+        assert!(Bundle::with(size, &head).is_none());
+        for index in [0, 1, 255, 256, 299, 769].into_iter().filter(|index| *index < size) {
+            let bundle = Bundle::with(index, &head).unwrap();
+            let (path, full) = bundle.paths();
+            let bytes = own.get(&path, size, minute(0)).unwrap();
+            let tiles: BTreeMap<Tile, Vec<u8>> = bundle
+                .tiles()
+                .into_iter()
+                .map(|tile| (tile, own.get(&tile.path(), size, minute(0)).unwrap()))
+                .collect();
+            let first = index / 256 * 256;
+            let last = (first + 256).min(size);
+            let entries = bundle.read(&bytes, tiles.clone()).unwrap();
+            assert!(entries.iter().map(super::SeenEntry::index).eq(first..last), "{index} of {size}");
+            assert_eq!(full.is_some(), last - first < 256);
+            // The full tile that a log may have by now holds more, which this head does not prove.
+            if let Some(full) = full.and_then(|full| own.get(&full, own.size(), minute(0))) {
+                assert_eq!(bundle.read(&full, tiles.clone()).unwrap(), entries, "{index} of {size}");
+            }
+            // Any byte of any entry, its first and last, and what is left out.
+            let mut place = 0;
+            for entry in first..last {
+                let length = usize::from(u16::from_be_bytes([bytes[place], bytes[place + 1]]));
+                let places = [place + 2, place + 1 + length];
+                for at in places.into_iter().filter(|_| [first, first + 9, last - 1].contains(&entry)) {
+                    let mut changed = bytes.clone();
+                    changed[at] ^= 1;
+                    let read = bundle.read(&changed, tiles.clone());
+                    assert_eq!(read.map_err(|error| error.code()), Err("LogInclusionUnproved"), "{entry} of {size}");
+                }
+                place += 2 + length;
+            }
+            assert!(bundle.read(&bytes[..bytes.len() - 1], tiles.clone()).is_err());
+            for tile in tiles.keys() {
+                let mut changed = tiles.clone();
+                changed.remove(tile);
+                assert!(bundle.read(&bytes, changed).is_err(), "{}", tile.path());
+            }
+        }
+    }
+}
+
+#[test]
+fn listed_entries_are_exactly_those_asked_for_each_proved_in_its_tree() {
+    let sigstore = instance();
+    let own = &sigstore.logs_v1[0];
+    let log = log(&sigstore, LogApi::Entries);
+    let newest = log.newest(LogApi::Entries, own.get("/api/v1/log").unwrap().to_string().as_bytes()).unwrap();
+    let listing = |first| Listing::from(&log, &newest.head, newest.offset, first, u64::MAX);
+    assert!(listing(own.size()).is_none() && listing(own.size() + 1).is_none() && listing(u64::MAX).is_none());
+    let whole = listing(30).unwrap();
+    let answer = |listing: &Listing| {
+        let query: Value = serde_json::from_str(&listing.query()).unwrap();
+        own.post(&format!("/{}", Listing::PATH), &query).unwrap()
+    };
+    let sound = answer(&whole);
+    let read = |answer: &Value| whole.read(answer.to_string().as_bytes()).map_err(|error| error.code());
+    let (entries, heads) = read(&sound).unwrap();
+    assert!(entries.iter().map(super::SeenEntry::index).eq(30..40));
+    assert_eq!(heads, [newest.head.clone()]);
+    let mut turned = sound.clone();
+    turned.as_array_mut().unwrap().reverse();
+    assert_eq!(read(&turned).unwrap().0, entries, "order decides nothing");
+    let rest = listing(own.size() - 3).unwrap();
+    assert_eq!(rest.read(answer(&rest).to_string().as_bytes()).unwrap().0.len(), 3);
+    let edited = |edit: &dyn Fn(&mut Value)| {
+        let mut answer = sound.clone();
+        edit(answer[4].as_object_mut().unwrap().values_mut().next().unwrap());
+        read(&answer).map(|_| ())
+    };
+    assert_eq!(edited(&|_| {}), Ok(()));
+    let proof = |name: &'static str, value: Value| {
+        edited(&|entry| entry["verification"]["inclusionProof"][name] = value.clone())
+    };
+    for broken in [
+        edited(&|entry| entry["logIndex"] = 7.into()),
+        edited(&|entry| entry["body"] = "e30=".into()),
+        edited(&|entry| entry["logID"] = "00".repeat(32).into()),
+        edited(&|entry| entry["verification"] = Value::Null),
+        proof("logIndex", 35.into()),
+        proof("hashes", json!([])),
+        proof("rootHash", "00".repeat(32).into()),
+        proof("checkpoint", "x".into()),
+    ] {
+        assert!(broken.is_err());
+    }
+    let mut less = sound.clone();
+    less.as_array_mut().unwrap().pop();
+    let mut more = sound.clone();
+    more.as_array_mut().unwrap().push(sound[0].clone());
+    let mut twice = sound.clone();
+    twice[1] = sound[0].clone();
+    for other in [less, more, twice, json!([]), json!({}), Value::Null] {
+        assert!(read(&other).is_err());
+    }
+    // Another tree of the same key.
+    let fork = own.forked_at(0);
+    while fork.size() < 40 {
+        fork.grow();
+    }
+    let query: Value = serde_json::from_str(&whole.query()).unwrap();
+    let forked = fork.post(&format!("/{}", Listing::PATH), &query).unwrap();
+    let (_, heads) = read(&forked).unwrap();
+    assert!(matches!(relate(&heads[0], &newest.head), Relation::Apart(_)), "it is told apart by its head");
 }
