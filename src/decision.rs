@@ -7,6 +7,8 @@ mod respond;
 mod trace;
 mod wording;
 
+use std::sync::Arc;
+
 use crate::image::Digest;
 use crate::policy::{Action, Outcome, Problem, Unmatched, Verdict};
 use crate::revocation::Revoked;
@@ -26,13 +28,14 @@ pub struct ImageVerdicts {
     pub digest: Option<Digest>,
     /// What was found.
     pub finding: Finding,
+    /// Why it is allowed where nothing matches it, if it is exempt.
+    pub exempt: Option<Arc<str>>,
 }
 
 impl ImageVerdicts {
-    /// Whether a policy that enforces governs it; those that warn or audit never count as a match.
+    /// Whether a policy that enforces governs it, and may count as a match; those that warn or audit never do.
     fn is_matched(&self) -> bool {
-        matches!(&self.finding, Finding::Judged(verdicts)
-            if verdicts.iter().any(|verdict| verdict.action() == Action::Enforce))
+        matches!(&self.finding, Finding::Judged(verdicts) if verdicts.iter().any(Verdict::is_match))
     }
 }
 
@@ -120,8 +123,13 @@ impl Decision {
         }
     }
 
+    /// What happens to this image where nothing matches it.
+    fn unmatched_rule(&self, image: &ImageVerdicts) -> Unmatched {
+        if image.exempt.is_some() { Unmatched::Allow } else { self.unmatched }
+    }
+
     fn effect(&self, image: &ImageVerdicts) -> Effect {
-        let unmatched = if self.unmatched == Unmatched::Deny { Effect::Deny } else { Effect::Allow };
+        let unmatched = if self.unmatched_rule(image) == Unmatched::Deny { Effect::Deny } else { Effect::Allow };
         match &image.finding {
             Finding::Unmatched => unmatched,
             Finding::Refused(Refused::NotJudged(problem)) => problem_effect(problem),

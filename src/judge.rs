@@ -18,10 +18,10 @@ use tokio::time::Instant;
 
 use crate::decision::{Finding, ImageVerdicts, Refused};
 use crate::evidence::Discovered;
-use crate::image::{Digest, ImageReference, ResolvedImage};
+use crate::image::{Digest, ImageReference, Repository, ResolvedImage};
 use crate::policy::{
     ErrorReason, FailReason, Policy, Problem, Scope, Selected, Snapshot, Tags, Verdict, evaluate, refused,
-    through_children, undecided, unparsable,
+    through_children, undecided, unparsable, unruled,
 };
 use crate::registry::{
     CandidateLayer, Held, ImageSource, Limits, MemoryBudget, Metered, RegistryError, RequestBudget, children, discover,
@@ -86,6 +86,14 @@ struct Context<'a> {
     budget: Arc<RequestBudget>,
     /// Turns of this request to verify, so that one object with thousands of candidates leaves threads to the others.
     verifying: Arc<Semaphore>,
+}
+
+impl Context<'_> {
+    /// What governs an image, the cluster's own rules included.
+    fn select(&self, repository: &Repository, digest: Option<&Digest>) -> Selected {
+        let selected = self.snapshot.select(repository, digest, self.scope);
+        Selected { problems: self.snapshot.problems(repository, digest, self.now), ..selected }
+    }
 }
 
 /// An image's verdicts without its field: references that occur twice are judged once.
@@ -225,11 +233,22 @@ impl<S: ImageSource> Judge<S> {
             }
         }
         let verdicts = |image: &ContainerImage| {
-            let Judged { digest, finding, .. } = judged.get(image.text()).cloned().unwrap_or_else(|| {
+            let Judged { digest, mut finding, selected } = judged.get(image.text()).cloned().unwrap_or_else(|| {
                 let message = "the image was not judged".to_owned();
                 Judged::refused(Refused::NotJudged(Problem { code: "Internal", message, undecided: true }))
             });
-            ImageVerdicts { field: image.field().to_owned(), text: image.text().to_owned(), digest, finding }
+            if selected.delegated
+                && let Finding::Judged(verdicts) = &mut finding
+            {
+                *verdicts = std::mem::take(verdicts).into_iter().map(Verdict::delegated).collect();
+            }
+            let named = image.reference().ok();
+            let exemption = named.and_then(|reference| {
+                let digest = digest.as_ref().or_else(|| reference.digest());
+                snapshot.rules().exemption(reference.repository(), digest, &request.scope)
+            });
+            let (field, text, exempt) = (image.field().to_owned(), image.text().to_owned(), exemption.map(Arc::clone));
+            ImageVerdicts { field, text, digest, finding, exempt }
         };
         request.images.iter().map(verdicts).collect()
     }
@@ -244,7 +263,7 @@ impl<S: ImageSource> Judge<S> {
         if let Some(revoked) = reference.digest().and_then(|digest| revocations.artifact(digest)) {
             return Judged::refused(Refused::Revoked(revoked));
         }
-        let possible = context.snapshot.select(reference.repository(), reference.digest(), context.scope);
+        let possible = context.select(reference.repository(), reference.digest());
         // What no policy governs may be struck out all the same: which image it is must be known then, and what it holds.
         if possible.is_empty() && !revocations.names_artifacts() {
             return Judged::new(reference.digest().cloned(), Finding::Unmatched);
@@ -270,7 +289,7 @@ impl<S: ImageSource> Judge<S> {
         {
             return Judged::new(digest, Finding::Refused(refused));
         }
-        let selected = context.snapshot.select(reference.repository(), Some(resolved.digest()), context.scope);
+        let selected = context.select(reference.repository(), Some(resolved.digest()));
         if selected.is_empty() {
             return Judged::new(digest, Finding::Unmatched);
         }
@@ -495,7 +514,8 @@ enum Examined {
     Missing(Problem),
 }
 
-/// The verdicts that need no evidence: of policies that do not parse, and of those whose namespaces cannot be told.
+/// The verdicts that need no evidence: of policies that do not parse, of those whose namespaces cannot be told, and what stands for the
+/// cluster's own rules where they leave the image unjudged.
 fn without_evidence(selected: &Selected, context: &Context<'_>) -> Vec<Verdict> {
     let namespace = match context.scope {
         Scope::Namespace(namespace) => namespace.name.as_str(),
@@ -503,7 +523,8 @@ fn without_evidence(selected: &Selected, context: &Context<'_>) -> Vec<Verdict> 
     };
     let reason = || ErrorReason::NamespaceUnknown { namespace: namespace.to_owned() };
     let unknown = selected.undecided.iter().map(|policy| undecided(policy, reason()));
-    selected.invalid.iter().map(|policy| unparsable(policy)).chain(unknown).collect()
+    let rules = selected.problems.iter().cloned().map(unruled);
+    selected.invalid.iter().map(|policy| unparsable(policy)).chain(unknown).chain(rules).collect()
 }
 
 /// An image whose reference is none: no policy in scope can be said not to govern it, nor a revocation not to strike it out.
@@ -513,7 +534,8 @@ fn nameless(reason: &str, context: &Context<'_>) -> Judged {
         let problem = Problem { code: "InvalidReference", message: reason, undecided: false };
         return Judged::refused(perhaps_revoked(problem));
     }
-    let selected = context.snapshot.select_any(context.scope);
+    let problems = context.snapshot.problems_of_any(context.now);
+    let selected = Selected { problems, ..context.snapshot.select_any(context.scope) };
     if selected.is_empty() {
         return Judged::new(None, Finding::Unmatched);
     }

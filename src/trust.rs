@@ -10,6 +10,7 @@ mod pki;
 mod roots;
 mod spec;
 mod timestamp_authority;
+mod tuf_role;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,6 +28,7 @@ pub use pki::CertificateRoots;
 pub use roots::{RootProblem, StaleWarning, TrustRoots};
 pub use spec::{MirrorAddress, PinnedRoot, RootSource, RootSpec, RootSpecError, TufSpec};
 pub(crate) use timestamp_authority::{TimestampAuthority, may_sign};
+pub use tuf_role::{FulcioIdentity, RoleIdentities, RoleName, RoleUnavailable, TufRoles};
 
 /// The name of the public-good instance's root.
 pub const PUBLIC_GOOD: &str = "public-good";

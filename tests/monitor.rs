@@ -260,7 +260,7 @@ impl World {
             }]},
         });
         let policies = vec![Arc::new(Policy::parse(&policy).unwrap())];
-        View { roots: vec![self.root.clone()], policies, leads: true }
+        View { roots: vec![self.root.clone()], policies, leads: true, ..View::default() }
     }
 
     /// Signs the image in this tree, which may be a fork of the one that is served.

@@ -179,14 +179,21 @@ pub struct Keyless {
     pub identities: Vec<Identity>,
 }
 
-/// An identity: who vouched for the signer, and for whom.
-#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+/// An identity: who vouched for the signer, and for whom; or the TUF role that says both.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("has(self.issuer) == has(self.subject) && has(self.issuer) != has(self.tufRole)")
+    .message("exactly one of `issuer` with `subject`, and `tufRole`"))]
 pub struct Identity {
     /// The OpenID Connect issuer in the certificate.
-    pub issuer: StringMatch,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<StringMatch>,
     /// The certificate's subject alternative name: an e-mail address or a URI.
-    pub subject: StringMatch,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<StringMatch>,
+    /// A delegated role of a TUF repository, whose Fulcio identities take the place of issuer and subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuf_role: Option<TufRole>,
     /// What the certificate must say about the signer, all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
@@ -195,6 +202,19 @@ pub struct Identity {
     /// When the identity may have signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<SigningWindow>,
+}
+
+/// A delegated role of a TUF repository. Who may sign for it by a Fulcio identity (TAP 18) may have signed the image. While these
+/// identities cannot be told, what needs them is not judged.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TufRole {
+    /// The `SignatureTrustRoot`, by name, whose TUF repository delegates the role.
+    #[schemars(length(min = 1, max = 253))]
+    pub trust_root: String,
+    /// The delegated role's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub role: String,
 }
 
 /// A claim of a certificate, by its name in Fulcio's table of extensions, and exactly one way to match it.

@@ -5,16 +5,23 @@
 //! dropped is an open door.
 
 mod cluster_signature_policy;
+mod countersign_config;
 mod schema;
+mod signature_policy;
 mod signature_revocation;
 mod signature_trust_root;
 
 pub use cluster_signature_policy::{
     Action, Attestation, Authority, AuthorityName, CertificateIdentity, Certificates, ClaimMatch,
     ClusterSignaturePolicy, ClusterSignaturePolicySpec, Identity, Key, Keyless, LabelExpression, LabelOperator,
-    LabelSelector, Match, Proofs, Requirement, RequirementItem, SigningWindow, StringMatch, Tags,
+    LabelSelector, Match, Proofs, Requirement, RequirementItem, SigningWindow, StringMatch, Tags, TufRole,
+};
+pub use countersign_config::{
+    CountersignConfig, CountersignConfigSpec, CountersignConfigStatus, Delegation, Exemption, Feed, FeedAllowance,
+    FeedStatus, Unmatched,
 };
 pub use schema::custom_resource_definitions;
+pub use signature_policy::{SignaturePolicy, SignaturePolicySpec, SignaturePolicyStatus};
 pub use signature_revocation::{
     DistrustedService, RevokedArtifact, RevokedCertificate, RevokedIdentity, RevokedKey, RevokedLogEntry,
     RevokedSubject, SignatureRevocation, SignatureRevocationSpec, SignatureRevocationStatus,

@@ -9,11 +9,17 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::{ClusterSignaturePolicy, SignatureRevocation, SignatureTrustRoot};
+use super::{ClusterSignaturePolicy, CountersignConfig, SignaturePolicy, SignatureRevocation, SignatureTrustRoot};
 
 /// All definitions, in the order of their names.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
-    let mut definitions = vec![ClusterSignaturePolicy::crd(), SignatureRevocation::crd(), SignatureTrustRoot::crd()];
+    let mut definitions = vec![
+        ClusterSignaturePolicy::crd(),
+        CountersignConfig::crd(),
+        SignaturePolicy::crd(),
+        SignatureRevocation::crd(),
+        SignatureTrustRoot::crd(),
+    ];
     for version in definitions.iter_mut().flat_map(|definition| &mut definition.spec.versions) {
         let root = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
         if let Some(spec) = root.and_then(|root| root.properties.as_mut()).and_then(|p| p.get_mut("spec")) {
@@ -71,7 +77,7 @@ mod tests {
             let mut found = Vec::new();
             objects_without_the_mark(spec, "spec", &mut found);
             assert_eq!(found, Vec::<String>::new());
-            assert!(spec.properties.as_ref().unwrap().len() >= 6, "the walk saw the real schema");
+            assert!(spec.properties.as_ref().unwrap().len() >= 3, "the walk saw the real schema");
         }
     }
 }

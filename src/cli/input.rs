@@ -12,9 +12,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use super::Error;
 use super::output::Format;
-use super::{Error, json};
-use crate::policy::Policy;
+use crate::policy::{ClusterRules, FeedState, Feeds, Policy, PolicyError, Snapshot, Unmatched, json};
 use crate::registry::{
     CredentialStore, OciLayout, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,
 };
@@ -150,17 +150,46 @@ fn merges(text: &str) -> bool {
         || text.contains("? <<")
 }
 
-/// The policies in files, and in the YAML and JSON files of folders.
-pub(super) fn policies(paths: &[PathBuf]) -> Result<Vec<Arc<Policy>>, Error> {
-    let mut policies = Vec::new();
+/// What a snapshot takes of policy files.
+#[derive(Debug, Default)]
+pub(super) struct PolicySet {
+    /// Policies of the cluster and of namespaces.
+    pub(super) policies: Vec<Arc<Policy>>,
+    /// The cluster's own rules, if they are among the files.
+    pub(super) rules: Option<ClusterRules>,
+}
+
+impl PolicySet {
+    /// A snapshot by these policies, and by these rules where there are some.
+    pub(super) fn snapshot(self, roots: TrustRoots, unmatched: Unmatched) -> Snapshot {
+        let snapshot = Snapshot::new(roots, unmatched).with_policies(self.policies, Vec::new());
+        let Some(rules) = self.rules else { return snapshot };
+        let mut feeds = Feeds::default();
+        for rule in rules.feeds() {
+            // What it may speak of is not judged, rather than judged otherwise than in the cluster.
+            let problem = Some("feeds are delivered in a cluster only".to_owned());
+            feeds.insert(rule.name(), FeedState { problem, ..FeedState::default() });
+        }
+        snapshot.with_rules(rules).with_feeds(feeds)
+    }
+}
+
+/// The policies in files, and in the YAML and JSON files of folders; with the `CountersignConfig` if there is one.
+pub(super) fn policies(paths: &[PathBuf]) -> Result<PolicySet, Error> {
+    let mut set = PolicySet::default();
     for path in files(paths)? {
         for (position, document) in documents(&path)?.iter().enumerate() {
-            let policy = Policy::parse(document)
-                .map_err(|error| unreadable(&path, &format!("document {}: {error}", position + 1)))?;
-            policies.push(Arc::new(policy));
+            let invalid = |error: PolicyError| unreadable(&path, &format!("document {}: {error}", position + 1));
+            if ClusterRules::is_config(document) {
+                if set.rules.replace(ClusterRules::parse(document).map_err(invalid)?).is_some() {
+                    return Err(Error::Usage("there is one CountersignConfig, and two are given".to_owned()));
+                }
+            } else {
+                set.policies.push(Arc::new(Policy::parse(document).map_err(invalid)?));
+            }
         }
     }
-    let mut names: Vec<_> = policies.iter().map(|policy| policy.name()).collect();
+    let mut names: Vec<_> = set.policies.iter().map(|policy| policy.name()).collect();
     names.sort();
     if let Some(name) = names.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first())).flatten()
     {
@@ -168,7 +197,7 @@ pub(super) fn policies(paths: &[PathBuf]) -> Result<Vec<Arc<Policy>>, Error> {
             "two policies are named {name}; in a cluster the second would replace the first"
         )));
     }
-    Ok(policies)
+    Ok(set)
 }
 
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {

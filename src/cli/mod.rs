@@ -5,7 +5,6 @@
 
 mod crd;
 mod input;
-mod json;
 mod output;
 mod review;
 mod serve;

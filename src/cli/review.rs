@@ -28,10 +28,10 @@ pub(super) struct Arguments {
     /// Manifests (multi-document YAML or JSON) or admission reviews; `-` is standard input. May be repeated.
     #[arg(short, long, value_name = "FILE", required = true)]
     file: Vec<PathBuf>,
-    /// A policy file, or a folder of them. May be repeated.
+    /// A file with policies and, if you like, the `CountersignConfig`; or a folder of them. May be repeated.
     #[arg(long, value_name = "PATH", required = true)]
     policies: Vec<PathBuf>,
-    /// What happens to images that no enforcing policy governs.
+    /// What happens to images that no enforcing policy governs, where no `CountersignConfig` says it.
     #[arg(long, value_enum, default_value = "Deny")]
     unmatched: UnmatchedFlag,
     /// A trust root for policies by name, from a file. May be repeated.
@@ -93,10 +93,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     for path in &file {
         documents.extend(input::documents(path)?.into_iter().map(|document| (path.as_path(), document)));
     }
-    let policies = input::policies(&policies)?;
-    let snapshot = Snapshot::new(input::trust_roots(&trust_root, output::warn)?, Unmatched::from(unmatched))
-        .with_policies(policies, Vec::new())
+    let snapshot = input::policies(&policies)?
+        .snapshot(input::trust_roots(&trust_root, output::warn)?, Unmatched::from(unmatched))
         .with_namespaces(namespaces(&documents));
+    for policy in snapshot.matching_nothing() {
+        let what = plain(policy.name().as_str());
+        output::complain(&format!(
+            "countersign: {what} matches no image, since no delegation of a CountersignConfig among the policies names its namespace; it only adds requirements"
+        ));
+    }
     let judge = Judge::new(judging.sources()?, Limits::default());
     let only_reviews = documents.iter().all(|(_, document)| admission::is_review(document));
     let mut reviewed = Vec::new();

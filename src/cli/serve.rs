@@ -53,7 +53,7 @@ pub(super) struct Arguments {
     /// A trust root for policies by name, from a file. May be repeated.
     #[arg(long, value_name = "NAME=FILE")]
     trust_root: Vec<TrustRootFlag>,
-    /// What happens to images that no enforcing policy governs.
+    /// What happens to images that no enforcing policy governs, while there is no `CountersignConfig`.
     #[arg(long, value_enum, default_value = "Deny")]
     unmatched: UnmatchedFlag,
     /// Seconds for a review whose caller names no timeout.

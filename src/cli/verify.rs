@@ -9,13 +9,13 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::input::JudgingFlags;
+use super::input::{JudgingFlags, PolicySet};
 use super::output::{self, Format};
 use super::{Error, Exit, input, now};
 use crate::decision::Decision;
 use crate::image::ImageReference;
 use crate::judge::{Judge, Request};
-use crate::policy::{Policy, Scope, Snapshot, Unmatched};
+use crate::policy::{ClusterRules, Policy, Scope, Unmatched};
 use crate::registry::Limits;
 use crate::settings::TrustRootFlag;
 use crate::trust::{PUBLIC_GOOD, PublicKey};
@@ -68,13 +68,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let roots = input::trust_roots(&trust_root, output::warn)?;
     let policies = if policy.is_empty() {
         let root = trust_root.last().map_or(PUBLIC_GOOD, |flag| flag.name.as_str());
-        vec![Arc::new(ad_hoc_policy(&signer, attestation_type.as_deref(), root, &reference)?)]
+        let policy = ad_hoc_policy(&signer, attestation_type.as_deref(), root, &reference)?;
+        PolicySet { policies: vec![Arc::new(policy)], rules: None }
     } else {
         input::policies(&policy)?
     };
     let judge = Judge::new(judging.sources()?, Limits::default());
     // An image that no policy selects is no success.
-    let snapshot = Snapshot::new(roots, Unmatched::Deny).with_policies(policies, Vec::new());
+    let rules = policies.rules.map(ClusterRules::demanding_a_match);
+    let snapshot = PolicySet { rules, ..policies }.snapshot(roots, Unmatched::Deny);
     let request = Request { images: vec![ContainerImage::named("image", &image)], scope: Scope::Anywhere, runs: false };
     let verdicts = judge.judge(&request, &snapshot, now(), Instant::now() + judging.timeout).await;
     let decision = Decision::new(verdicts, snapshot.unmatched());

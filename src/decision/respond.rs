@@ -104,11 +104,11 @@ impl Decision {
                     let stale = verdicts.iter().flat_map(Verdict::stale);
                     let stale: BTreeMap<&str, _> = stale.map(|warning| (warning.name.as_str(), warning)).collect();
                     warnings.extend(stale.values().map(|warning| wording::stale_warning(image, warning)));
-                    if !image.is_matched() && self.unmatched == Unmatched::Warn {
+                    if !image.is_matched() && self.unmatched_rule(image) == Unmatched::Warn {
                         warnings.push(wording::unmatched_warning(image));
                     }
                 }
-                Finding::Unmatched if self.unmatched == Unmatched::Warn || dry_run => {
+                Finding::Unmatched if self.unmatched_rule(image) == Unmatched::Warn || dry_run => {
                     warnings.push(wording::unmatched_warning(image));
                 }
                 Finding::Unmatched | Finding::Refused(_) => {}

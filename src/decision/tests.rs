@@ -27,6 +27,18 @@ fn unknown_namespace(action: &str) -> Verdict {
     undecided(&policy(action), ErrorReason::NamespaceUnknown { namespace: "n".into() })
 }
 
+/// The verdict of a policy of a namespace, which is no match by itself.
+fn of_namespace(action: &str) -> Verdict {
+    let policy = Policy::parse(&json!({
+        "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignaturePolicy",
+        "metadata": {"name": "p", "namespace": "team-a"},
+        "spec": {"action": action, "images": ["**"], "authorities": [{"name": "a", "keyless": {"trustRoot": "public-good",
+            "identities": [{"issuer": {"exact": "i"}, "subject": {"exact": "s"}}]}}]},
+    }))
+    .unwrap();
+    refused(&policy, FailReason::ShortName)
+}
+
 /// A pass, the only way there is one: evidence that was verified.
 fn pass(action: &str) -> Verdict {
     use crate::verify::fixtures::{DSSE, candidate, root, slsa};
@@ -46,11 +58,25 @@ fn pass(action: &str) -> Verdict {
 }
 
 fn image(finding: Finding) -> ImageVerdicts {
-    ImageVerdicts { field: "spec.containers[0].image".into(), text: "ghcr.io/a/b:1".into(), digest: None, finding }
+    ImageVerdicts {
+        field: "spec.containers[0].image".into(),
+        text: "ghcr.io/a/b:1".into(),
+        digest: None,
+        finding,
+        exempt: None,
+    }
 }
 
 fn limit(undecided: bool) -> Finding {
     Finding::Refused(Refused::NotJudged(Problem { code: "Deadline", message: "out of time".into(), undecided }))
+}
+
+fn as_exempt(image: ImageVerdicts) -> ImageVerdicts {
+    ImageVerdicts { exempt: Some("known".into()), ..image }
+}
+
+fn exempt(finding: Finding) -> ImageVerdicts {
+    as_exempt(image(finding))
 }
 
 #[test]
@@ -81,8 +107,34 @@ fn exactly_what_must_deny_denies() {
         ("warn is no match", judged(vec![pass("Warn")]), Closed, Deny),
         ("audit is no match", judged(vec![pass("Audit")]), Closed, Deny),
         ("warn beside a pass", judged(vec![pass("Enforce"), fail("Warn")]), Closed, Allow),
+        ("a policy of a namespace denies", judged(vec![pass("Enforce"), of_namespace("Enforce")]), Open, Deny),
+        ("a policy of a namespace that warns", judged(vec![pass("Enforce"), of_namespace("Warn")]), Closed, Allow),
+        ("a policy of a namespace is no match", judged(vec![of_namespace("Warn")]), Closed, Deny),
+        (
+            "one that warns is no match either if it is delegated",
+            judged(vec![of_namespace("Warn").delegated()]),
+            Closed,
+            Deny,
+        ),
         ("unknown namespace", judged(vec![unknown_namespace("Enforce")]), Open, Undecided),
         ("unknown namespace under audit", judged(vec![unknown_namespace("Audit")]), Open, Allow),
+        ("exempt, closed", vec![exempt(Finding::Unmatched)], Closed, Allow),
+        ("exempt, warned", vec![exempt(Finding::Unmatched)], Warn, Allow),
+        (
+            "exempt, and a policy that warns",
+            judged(vec![fail("Warn")]).into_iter().map(as_exempt).collect(),
+            Closed,
+            Allow,
+        ),
+        ("exempt is no pass", judged(vec![fail("Enforce")]).into_iter().map(as_exempt).collect(), Open, Deny),
+        (
+            "exempt is no pass of a namespace",
+            vec![exempt(Finding::Judged(vec![of_namespace("Enforce")]))],
+            Closed,
+            Deny,
+        ),
+        ("exempt and revoked", vec![exempt(revoked.clone())], Open, Deny),
+        ("exempt beside one that is not", vec![exempt(Finding::Unmatched), image(Finding::Unmatched)], Closed, Deny),
         ("revoked", vec![image(revoked)], Open, Deny),
         ("a limit", vec![image(limit(false))], Open, Deny),
         ("out of time", vec![image(limit(true))], Open, Undecided),
@@ -115,6 +167,11 @@ fn warnings_tell_what_would_fail_and_a_dry_run_everything() {
     // What an audit policy found is kept even if nobody is told.
     let trace = answer(&decision, false)["response"]["auditAnnotations"]["trace"].as_str().unwrap().to_owned();
     assert!(trace.contains(r#""policy":"Audit","action":"Audit","verdict":"Fail""#), "{trace}");
+    let known = Decision::new(vec![exempt(Finding::Unmatched)], Unmatched::Warn);
+    assert!(answer(&known, false)["response"].get("warnings").is_none());
+    assert!(answer(&known, true)["response"]["warnings"][0].as_str().unwrap().ends_with("exempt: known [Exempt]"));
+    let trace = serde_json::to_value(known.trace()).unwrap();
+    assert_eq!((&trace["images"][0]["code"], &trace["images"][0]["message"]), (&json!("Exempt"), &json!("known")));
     let unmatched = Decision::new(vec![image(Finding::Unmatched)], Unmatched::Warn);
     assert!(answer(&unmatched, false)["response"]["warnings"][0].as_str().unwrap().contains("[Unmatched]"));
 }
@@ -130,6 +187,7 @@ fn answers_are_bounded_and_hold_no_control_characters() {
             text: hostile.clone(),
             digest: None,
             finding: broken(),
+            exempt: None,
         })
         .collect();
     let decision = Decision::new(images, Unmatched::Deny);
@@ -178,4 +236,18 @@ fn what_is_not_shown_is_counted() {
             Some(more) => assert!(text.contains(&format!("and {more} more")), "{text}"),
         }
     }
+}
+
+#[test]
+fn messages_and_traces_tell_policies_of_namespaces_from_those_of_the_cluster() {
+    let decision =
+        Decision::new(vec![image(Finding::Judged(vec![of_namespace("Enforce"), fail("Enforce")]))], Unmatched::Deny);
+    let message = decision.respond("u", false).message().to_owned();
+    assert!(message.contains("policy team-a/p: ") && message.contains("policy Enforce: "), "{message}");
+    let trace = serde_json::to_value(decision.trace()).unwrap();
+    let verdicts = &trace["images"][0]["verdicts"];
+    assert_eq!(verdicts[0]["kind"], "SignaturePolicy");
+    assert_eq!((&verdicts[0]["namespace"], &verdicts[0]["policy"]), (&json!("team-a"), &json!("team-a/p")));
+    assert_eq!(verdicts[1]["kind"], "ClusterSignaturePolicy");
+    assert_eq!(verdicts[1].get("namespace"), None);
 }

@@ -46,6 +46,11 @@ struct VerdictTrace {
     action: Action,
     verdict: &'static str,
     code: &'static str,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     authorities: Vec<AuthorityTrace>,
@@ -85,14 +90,17 @@ impl Decision {
 
     fn image_trace(&self, image: &ImageVerdicts) -> ImageTrace {
         let (code, message, verdicts) = match &image.finding {
-            Finding::Unmatched => (Some("Unmatched"), None, Vec::new()),
+            Finding::Unmatched => {
+                let (code, message) = unmatched(image);
+                (Some(code), message, Vec::new())
+            }
             Finding::Refused(Refused::Revoked(revoked)) => (Some("Revoked"), Some(revoked.to_string()), Vec::new()),
             Finding::Refused(Refused::NotJudged(problem)) => {
                 (Some(problem.code), Some(problem.message.clone()), Vec::new())
             }
             Finding::Judged(verdicts) => {
-                let code = (!image.is_matched()).then_some("Unmatched");
-                (code, None, verdicts.iter().map(verdict_trace).collect())
+                let (code, message) = (!image.is_matched()).then(|| unmatched(image)).unzip();
+                (code, message.flatten(), verdicts.iter().map(verdict_trace).collect())
             }
         };
         ImageTrace {
@@ -107,6 +115,14 @@ impl Decision {
     }
 }
 
+/// What is said of an image that nothing matches.
+fn unmatched(image: &ImageVerdicts) -> (&'static str, Option<String>) {
+    match &image.exempt {
+        Some(reason) => ("Exempt", Some(reason.to_string())),
+        None => ("Unmatched", None),
+    }
+}
+
 fn verdict_trace(verdict: &Verdict) -> VerdictTrace {
     let (name, message) = match verdict.outcome() {
         Outcome::Pass => ("Pass", None),
@@ -115,6 +131,9 @@ fn verdict_trace(verdict: &Verdict) -> VerdictTrace {
     };
     VerdictTrace {
         policy: verdict.policy().to_string(),
+        kind: verdict.policy().kind(),
+        namespace: verdict.policy().namespace().map(ToString::to_string),
+        feed: verdict.policy().feed().map(str::to_owned),
         action: verdict.action(),
         verdict: name,
         code: wording::code(verdict),

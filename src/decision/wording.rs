@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::{Decision, Effect, Finding, ImageVerdicts, Refused};
 use crate::policy::{
-    Action, AuthorityTrace, ErrorReason, FailReason, NearMiss, Outcome, Shortfall, Unmatched, Verdict,
+    Action, AuthorityTrace, ErrorReason, FailReason, FeedProblem, NearMiss, Outcome, Shortfall, Unmatched, Verdict,
 };
 use crate::trust::{RootProblem, StaleWarning};
 use crate::verify::{Claim, Evidence, TimeSource};
@@ -39,6 +39,8 @@ pub(super) fn code(verdict: &Verdict) -> &'static str {
         Outcome::Error(ErrorReason::PolicyInvalid { .. }) => "PolicyInvalid",
         Outcome::Error(ErrorReason::NamespaceUnknown { .. }) => "NamespaceUnknown",
         Outcome::Error(ErrorReason::TrustRoot(problem)) => problem.code(),
+        Outcome::Error(ErrorReason::TufRoleUnavailable { .. }) => "TufRoleUnavailable",
+        Outcome::Error(ErrorReason::Rules(problem)) => problem.code(),
     }
 }
 
@@ -79,18 +81,37 @@ fn paragraph(decision: &Decision, image: &ImageVerdicts) -> String {
                     text.push_str(&verdict_text(verdict));
                 }
             }
-            text.push_str(unmatched_line(decision, image));
+            text.push_str(&unmatched_line(decision, image, verdicts));
         }
     }
     text
 }
 
-/// What is said of an image that only policies which warn or audit govern, where others are denied.
-fn unmatched_line(decision: &Decision, image: &ImageVerdicts) -> &'static str {
-    if decision.unmatched == Unmatched::Deny && !image.is_matched() {
-        "\n  no enforcing policy governs this image [Unmatched]"
-    } else {
-        ""
+/// What is said of an image that no policy governs.
+fn unmatched(image: &ImageVerdicts) -> String {
+    match &image.exempt {
+        Some(reason) => format!("\n  no policy governs this image, which is exempt: {} [Exempt]", plain(reason)),
+        None => "\n  no policy governs this image [Unmatched]".to_owned(),
+    }
+}
+
+/// What is said of an image that policies govern of which none counts as a match, where such images are denied.
+fn unmatched_line(decision: &Decision, image: &ImageVerdicts, verdicts: &[Verdict]) -> String {
+    if decision.unmatched != Unmatched::Deny || image.is_matched() {
+        return String::new();
+    }
+    if let Some(reason) = &image.exempt {
+        return format!("\n  no enforcing policy governs this image, which is exempt: {} [Exempt]", plain(reason));
+    }
+    let is_undelegated =
+        |verdict: &&Verdict| verdict.action() == Action::Enforce && verdict.policy().namespace().is_some();
+    match verdicts.iter().find(is_undelegated) {
+        Some(verdict) => format!(
+            "\n  no enforcing policy of the cluster governs this image, and {} adds to those without counting as a match [Unmatched]\n    \
+             next:   have the cluster govern the image, or delegate it to the namespace in the CountersignConfig",
+            plain(verdict.policy().as_str())
+        ),
+        None => "\n  no enforcing policy governs this image [Unmatched]".to_owned(),
     }
 }
 
@@ -99,7 +120,7 @@ pub(super) fn story(decision: &Decision, image: &ImageVerdicts) -> String {
     let allowed = decision.effect(image) == Effect::Allow;
     let mut text = format!("{} {}", if allowed { "allowed" } else { "denied " }, image_text(image));
     match &image.finding {
-        Finding::Unmatched => text.push_str("\n  no policy governs this image [Unmatched]"),
+        Finding::Unmatched => text.push_str(&unmatched(image)),
         Finding::Refused(refused) => text.push_str(&refused_text(refused)),
         Finding::Judged(verdicts) => {
             for verdict in verdicts {
@@ -120,7 +141,7 @@ pub(super) fn story(decision: &Decision, image: &ImageVerdicts) -> String {
                     text.push_str(&verdict_text(verdict));
                 }
             }
-            text.push_str(unmatched_line(decision, image));
+            text.push_str(&unmatched_line(decision, image, verdicts));
         }
     }
     text
@@ -238,6 +259,10 @@ pub(super) fn headline(verdict: &Verdict) -> String {
             format!("could not be judged: the labels of the namespace {namespace} are not known")
         }
         Outcome::Error(ErrorReason::TrustRoot(problem)) => format!("could not be judged: {problem}"),
+        Outcome::Error(ErrorReason::TufRoleUnavailable { role, reason }) => {
+            format!("could not be judged: {role}: {reason}")
+        }
+        Outcome::Error(ErrorReason::Rules(problem)) => format!("could not be judged: {problem}"),
         Outcome::Error(ErrorReason::Unreachable(problem)) => format!("could not be judged: {problem}"),
     })
 }
@@ -298,6 +323,17 @@ fn next(verdict: &Verdict) -> String {
             "try again; on a workstation add the Namespace to the input".to_owned()
         }
         Outcome::Error(ErrorReason::TrustRoot(problem)) => root(problem).to_owned(),
+        Outcome::Error(ErrorReason::TufRoleUnavailable { .. }) => {
+            "see the status of the SignatureTrustRoot: its repository must delegate the role to Fulcio identities (TAP 18), \
+             in metadata that is verified and has not expired"
+                .to_owned()
+        }
+        Outcome::Error(ErrorReason::Rules(FeedProblem::ConfigInvalid { .. })) => {
+            "correct the CountersignConfig; until then no image is admitted".to_owned()
+        }
+        Outcome::Error(ErrorReason::Rules(_)) => {
+            "see the status of the CountersignConfig: the feed's repository must be reached, or the feed taken out".to_owned()
+        }
         Outcome::Error(ErrorReason::Unreachable(problem)) => reach(problem.code).to_owned(),
     }
 }
@@ -373,7 +409,11 @@ pub(super) fn warning(image: &ImageVerdicts, verdict: &Verdict) -> String {
 
 /// One line for an image that nothing governs.
 pub(super) fn unmatched_warning(image: &ImageVerdicts) -> String {
-    truncate(&format!("{}: no policy governs {} [Unmatched]", image.field, image.text))
+    let (exempt, code) = match &image.exempt {
+        Some(reason) => (format!(", which is exempt: {}", plain(reason)), "Exempt"),
+        None => (String::new(), "Unmatched"),
+    };
+    truncate(&format!("{}: no policy governs {}{exempt} [{code}]", image.field, image.text))
 }
 
 /// A text that somebody else wrote, fit for a terminal and a log: no control or direction-changing characters, and not endless.

@@ -153,6 +153,28 @@ impl ImagePattern {
         self.digest.as_ref().is_none_or(|expected| digest == Some(expected)) && self.matches_repository(repository)
     }
 
+    /// Whether every image that `other` selects is one that this pattern selects. A `false` may be too cautious where wildcards meet
+    /// wildcards; a `true` never is too bold.
+    pub fn contains(&self, other: &Self) -> bool {
+        let digest = self.digest.is_none() || self.digest == other.digest;
+        // The other pattern is read as a text in which a wildcard is a character of its own, that only a wildcard of at least its reach
+        // covers.
+        digest
+            && self.host.contains(&other.host)
+            && wildcard_match(
+                &self.path,
+                &other.path,
+                |token| *token == PathToken::AnyParts,
+                |token, found| match (token, found) {
+                    (PathToken::AnyParts, _) | (_, PathToken::AnyParts) | (PathToken::Part(_), PathToken::AnyPart) => {
+                        false
+                    }
+                    (PathToken::AnyPart, _) => true,
+                    (PathToken::Part(glob), PathToken::Part(found)) => glob_match(glob, found),
+                },
+            )
+    }
+
     /// Whether the pattern may select an image of `repository`, whatever its digest turns out to be.
     pub fn matches_repository(&self, repository: &Repository) -> bool {
         let parts: Vec<&str> = repository.path().split('/').collect();
@@ -177,6 +199,19 @@ impl fmt::Display for ImagePattern {
 }
 
 impl HostPattern {
+    fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (_, Self::Exact(host)) => self.matches(host),
+            (Self::Labels { labels, port }, Self::Labels { labels: found, port: found_port }) => {
+                port == found_port
+                    && labels.len() == found.len()
+                    && labels.iter().zip(found.iter()).all(|(glob, label)| glob_match(glob, label))
+            }
+            (Self::Exact(_) | Self::Labels { .. }, Self::Any) | (Self::Exact(_), Self::Labels { .. }) => false,
+        }
+    }
+
     fn matches(&self, host: &str) -> bool {
         match self {
             Self::Any => true,
@@ -310,7 +345,8 @@ fn parse_path(host: &HostPattern, path: &str) -> Result<Vec<PathToken>, PatternE
     Ok(tokens)
 }
 
-/// `*` for any number of characters, none included; everything else for itself.
+/// `*` for any number of characters, none included; everything else for itself. In the text, `*` is no character: only a wildcard
+/// covers it.
 fn glob_match(glob: &str, text: &str) -> bool {
     wildcard_match(glob.as_bytes(), text.as_bytes(), |byte| *byte == b'*', |expected, found| expected == found)
 }

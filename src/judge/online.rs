@@ -65,8 +65,8 @@ impl Online {
         image: &ResolvedImage,
         context: &Context<'_>,
     ) {
-        let revocations = context.revocations;
-        let lacking = |policy: &&Policy| unconfirmed(policy, &self.gathered, revocations, context.now);
+        let (roots, revocations) = (context.roots, context.revocations);
+        let lacking = |policy: &&Policy| unconfirmed(policy, &self.gathered, roots, revocations, context.now);
         let positions: Vec<usize> = wanting.iter().flat_map(lacking).collect();
         let questions = match self.gathered.questions(&positions, anchors) {
             Ok(questions) => questions,

@@ -20,7 +20,7 @@ use super::outlets::{Document, DocumentError};
 use super::tree::Log;
 use super::{Finding, IdentityOptions, Monitor, View, locked};
 use crate::policy::Policy;
-use crate::trust::TrustMaterial;
+use crate::trust::{TrustMaterial, TufRoles};
 use crate::verify::{Newest, SeenEntry, Signer, TreeId};
 
 /// The name of the document.
@@ -220,6 +220,7 @@ impl Monitor {
                     .cloned()
                     .collect(),
                 policies: view.policies.clone(),
+                roles: view.roles.clone(),
                 address: log.watched.address().to_owned(),
                 options: options.clone(),
                 now,
@@ -246,6 +247,7 @@ impl Monitor {
 struct Watching {
     roots: Vec<TrustMaterial>,
     policies: Vec<Arc<Policy>>,
+    roles: TufRoles,
     address: String,
     options: IdentityOptions,
     now: Timestamp,
@@ -260,7 +262,8 @@ impl Watching {
     fn row(&self, entry: &SeenEntry) -> Option<Row> {
         self.roots.iter().find_map(|root| {
             entry.signers(root).iter().find_map(|signer| {
-                let policy = self.policies.iter().find(|policy| policy.trusts(root.name(), signer))?;
+                let policy =
+                    self.policies.iter().find(|policy| policy.trusts(root.name(), signer, &self.roles, self.now))?;
                 if self.is_expected(signer) {
                     return None;
                 }

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use crate::api::SignatureRevocationSpec;
 use crate::policy::{Policy, Snapshot, StringMatcher};
 use crate::rekor::RekorClient;
-use crate::trust::TrustMaterial;
+use crate::trust::{TrustMaterial, TufRoles};
 use crate::verify::{TreeId, WatchedLog};
 use inbox::Inbox;
 use tree::Log;
@@ -91,8 +91,10 @@ impl Default for IdentityOptions {
 pub struct View {
     /// The trust roots whose logs are watched.
     pub roots: Vec<TrustMaterial>,
-    /// The policies whose identities are.
+    /// The policies whose identities are: those of the cluster. What a namespace trusts is no reason to read for it.
     pub policies: Vec<Arc<Policy>>,
+    /// The delegated roles whose identities policies name.
+    pub roles: TufRoles,
     /// Whether this replica leads.
     pub leads: bool,
 }
@@ -100,10 +102,10 @@ pub struct View {
 impl View {
     /// The roots that policies name, with the policies.
     pub fn of(snapshot: &Snapshot, leads: bool) -> Self {
-        let policies = snapshot.policies().to_vec();
-        let names: BTreeSet<&str> = policies.iter().flat_map(|policy| policy.trust_roots()).collect();
+        let names: BTreeSet<&str> = snapshot.policies().iter().flat_map(|policy| policy.trust_roots()).collect();
         let roots = names.into_iter().filter_map(|name| snapshot.roots().find(name).cloned()).collect();
-        Self { roots, policies, leads }
+        let of_cluster = snapshot.policies().iter().filter(|policy| policy.name().namespace().is_none());
+        Self { roots, policies: of_cluster.cloned().collect(), roles: snapshot.roots().roles().clone(), leads }
     }
 
     /// The logs by key id, each with the names of the roots that know it. Where two roots give one key two addresses, the first is asked.

@@ -1,5 +1,7 @@
 //! Authorities: whose signature counts, verified under what, and with which proofs.
 
+use jiff::Timestamp;
+
 use super::identity::Identity;
 use super::miss::{Miss, WHO};
 use super::parse::{check_count, check_length, check_names};
@@ -7,7 +9,7 @@ use super::proofs::{Kind, Proofs};
 use super::window::SigningWindow;
 use super::{PolicyError, describe};
 use crate::api;
-use crate::trust::{CertificateRoots, PublicKey, TrustRoots};
+use crate::trust::{CertificateRoots, PublicKey, TrustRoots, TufRoles};
 use crate::verify::{Anchor, AnchorId, Evidence, Signer};
 
 /// Bytes of PEM that a list of certificates may have.
@@ -122,6 +124,19 @@ impl Signers {
         }
     }
 
+    /// Whether a Sigstore instance vouches for them.
+    pub(super) fn is_keyless(&self) -> bool {
+        matches!(self, Self::Keyless { .. })
+    }
+
+    /// Who they are by a certificate; nobody where they are keys.
+    pub(super) fn identities(&self) -> &[Identity] {
+        match self {
+            Self::Keyless { identities, .. } | Self::Certificates { identities, .. } => identities,
+            Self::Keys { .. } => &[],
+        }
+    }
+
     /// What evidence is verified under. None where the trust root is not there.
     pub(super) fn anchors(&self, available: &TrustRoots) -> Vec<Anchor> {
         let dating = match self.trust_root().map(|name| available.find(name)) {
@@ -157,10 +172,10 @@ impl Signers {
     }
 
     /// Whether one of them is this signer, as the trust root of this name knows signers.
-    pub(super) fn name(&self, root: &str, signer: &Signer) -> bool {
+    pub(super) fn name(&self, root: &str, signer: &Signer, roles: &TufRoles, now: Timestamp) -> bool {
         match (self, signer) {
             (Self::Keyless { trust_root, identities }, Signer::Certificate { issuer, subjects, .. }) => {
-                let named = |identity: &Identity| identity.names(issuer.as_deref(), subjects);
+                let named = |identity: &Identity| identity.names(issuer.as_deref(), subjects, roles, now);
                 trust_root == root && identities.iter().any(named)
             }
             (Self::Keys { trust_root, keys }, Signer::Key { sha256 }) => {
@@ -171,7 +186,7 @@ impl Signers {
     }
 
     /// Whether one of them signed, at a time at which it may. The nearest miss if none did.
-    pub(super) fn admit(&self, evidence: &Evidence) -> Result<(), Miss> {
+    pub(super) fn admit(&self, evidence: &Evidence, roles: &TufRoles, now: Timestamp) -> Result<(), Miss> {
         if !self.stand_on(evidence.under()) {
             return Err(Miss::Elsewhere);
         }
@@ -186,7 +201,8 @@ impl Signers {
                 Signer::Certificate { issuer, subjects, claims },
             ) => {
                 let issuer = issuer.as_deref();
-                identities.iter().map(|identity| identity.admit(issuer, subjects, claims, evidence)).collect()
+                let admit = |identity: &Identity| identity.admit(issuer, subjects, claims, evidence, roles, now);
+                identities.iter().map(admit).collect()
             }
             _ => return Err(Miss::Elsewhere),
         };

@@ -15,11 +15,11 @@ use super::miss::{CONFIRMED, Miss, PROOF, REVOKED, WHAT, WHEN};
 use super::principal::Principals;
 use super::proofs::UNCONFIRMED;
 use super::requirement::Count;
-use super::{Action, InvalidPolicy, Policy, PolicyName, describe};
+use super::{Action, FeedProblem, InvalidPolicy, Policy, PolicyName, PolicySource, describe};
 use crate::evidence::Origin;
 use crate::image::Digest;
 use crate::revocation::Revocations;
-use crate::trust::{RootProblem, StaleWarning, TrustRoots};
+use crate::trust::{RoleName, RoleUnavailable, RootProblem, StaleWarning, TrustRoots};
 use crate::verify::{Claim, Evidence, Gathered, Refusal};
 
 /// How far ahead of our clock a verified time may be.
@@ -34,6 +34,8 @@ pub struct Verdict {
     authorities: Vec<AuthorityTrace>,
     shortfalls: Vec<Shortfall>,
     stale: Vec<StaleWarning>,
+    /// Whether a policy of a namespace counts as a match for the image.
+    delegated: bool,
 }
 
 /// How a verdict came out.
@@ -83,6 +85,15 @@ pub enum ErrorReason {
     },
     /// A trust root that the policy names cannot be used: it is not there, has no material, or is too old.
     TrustRoot(RootProblem),
+    /// Who may sign for a delegated TUF role that the policy names is not known now.
+    TufRoleUnavailable {
+        /// The role, and the root whose repository delegates it.
+        role: RoleName,
+        /// Why not.
+        reason: RoleUnavailable,
+    },
+    /// The cluster's own rules leave the image unjudged, such as a feed that is stale.
+    Rules(FeedProblem),
     /// The registry, or something else that was needed, could not be reached in time.
     Unreachable(Problem),
 }
@@ -208,13 +219,39 @@ impl Verdict {
         &self.stale
     }
 
+    /// Whether the policy makes the image a matched one: it enforces, and is the cluster's, or a namespace's to which a delegation gives
+    /// this.
+    pub fn is_match(&self) -> bool {
+        let may_match = match self.policy.source() {
+            PolicySource::Cluster => true,
+            PolicySource::Namespace(_) => self.delegated,
+            PolicySource::Feed { .. } | PolicySource::Rules => false,
+        };
+        may_match && self.action == Action::Enforce
+    }
+
+    /// The same verdict on an image for which a delegation names the policies of its namespace.
+    #[must_use]
+    pub fn delegated(mut self) -> Self {
+        self.delegated = true;
+        self
+    }
+
     /// Whether it is a pass.
     pub fn passes(&self) -> bool {
         matches!(self.outcome, Outcome::Pass)
     }
 
     fn without_trace(policy: PolicyName, action: Action, outcome: Outcome) -> Self {
-        Self { policy, action, outcome, authorities: Vec::new(), shortfalls: Vec::new(), stale: Vec::new() }
+        Self {
+            policy,
+            action,
+            outcome,
+            authorities: Vec::new(),
+            shortfalls: Vec::new(),
+            stale: Vec::new(),
+            delegated: false,
+        }
     }
 }
 
@@ -232,6 +269,12 @@ pub fn refused(policy: &Policy, reason: FailReason) -> Verdict {
 pub fn unparsable(policy: &InvalidPolicy) -> Verdict {
     let reason = ErrorReason::PolicyInvalid { reason: policy.error.to_string() };
     Verdict::without_trace(policy.name.clone(), Action::Enforce, Outcome::Error(reason))
+}
+
+/// What stands in the place of a verdict where the cluster's own rules leave an image unjudged.
+pub fn unruled(problem: FeedProblem) -> Verdict {
+    let name = PolicyName::rules(&problem.about());
+    Verdict::without_trace(name, Action::Enforce, Outcome::Error(ErrorReason::Rules(problem)))
 }
 
 /// Evaluates a policy over what was gathered for one image.
@@ -258,6 +301,8 @@ pub fn evaluate(
         Outcome::Pass
     } else if let Some(problem) = policy.trust_roots().find_map(|name| roots.usable(name, now).err()) {
         Outcome::Error(ErrorReason::TrustRoot(problem))
+    } else if let Some((role, reason)) = unknown_role(policy, roots, now) {
+        Outcome::Error(ErrorReason::TufRoleUnavailable { role, reason })
     } else if let Some(problem) = problems.iter().find(|problem| problem.undecided) {
         Outcome::Error(ErrorReason::Unreachable(problem.clone()))
     } else if let Some(problem) = unasked(&authorities) {
@@ -269,14 +314,33 @@ pub fn evaluate(
     };
     let shortfalls = short.into_iter().map(Shortfall::new).collect();
     let stale = stale.into_values().collect();
-    Verdict { policy: policy.name.clone(), action: policy.action, outcome, authorities, shortfalls, stale }
+    Verdict {
+        policy: policy.name.clone(),
+        action: policy.action,
+        outcome,
+        authorities,
+        shortfalls,
+        stale,
+        delegated: false,
+    }
+}
+
+/// The first delegated role of a policy of which nobody can say now who signs for it.
+fn unknown_role(policy: &Policy, roots: &TrustRoots, now: Timestamp) -> Option<(RoleName, RoleUnavailable)> {
+    policy.tuf_roles().find_map(|role| Some((role.clone(), roots.roles().find(role, now).err()?)))
 }
 
 /// Which of the verified evidence lacks nothing but the word of its logs, by position: what has to be asked about.
-pub fn unconfirmed(policy: &Policy, gathered: &Gathered, revocations: &Revocations, now: Timestamp) -> Vec<usize> {
+pub fn unconfirmed(
+    policy: &Policy,
+    gathered: &Gathered,
+    roots: &TrustRoots,
+    revocations: &Revocations,
+    now: Timestamp,
+) -> Vec<usize> {
     let lacks_confirmation = |evidence: &Evidence| {
         policy.authorities.iter().any(|authority| {
-            matches!(judge(authority, evidence, revocations, now), Err(Miss::Near { code: UNCONFIRMED, .. }))
+            matches!(judge(authority, evidence, roots, revocations, now), Err(Miss::Near { code: UNCONFIRMED, .. }))
         })
     };
     let found = gathered.verified().iter().enumerate().filter(|(_, evidence)| lacks_confirmation(evidence));
@@ -297,7 +361,7 @@ pub fn through_children(own: Verdict, children: Vec<(Digest, Verdict)>) -> Verdi
         return own;
     }
     let pass = children.iter().all(|(_, verdict)| verdict.passes());
-    let Verdict { policy, action, mut outcome, mut authorities, mut shortfalls, stale } = own;
+    let Verdict { policy, action, mut outcome, mut authorities, mut shortfalls, stale, delegated } = own;
     if pass {
         outcome = Outcome::Pass;
         shortfalls.clear();
@@ -320,7 +384,7 @@ pub fn through_children(own: Verdict, children: Vec<(Digest, Verdict)>) -> Verdi
             }
         }
     }
-    Verdict { policy, action, outcome, authorities, shortfalls, stale }
+    Verdict { policy, action, outcome, authorities, shortfalls, stale, delegated }
 }
 
 /// What a child of an index lacks, with its digest.
@@ -346,7 +410,7 @@ fn trace(
     // What was verified under a root that is too old counts for nothing, however good it is.
     let unusable = authority.signers.trust_root().and_then(|name| roots.usable(name, now).err());
     for evidence in gathered.verified() {
-        match judge(authority, evidence, revocations, now) {
+        match judge(authority, evidence, roots, revocations, now) {
             Ok(_) if let Some(problem) = &unusable => {
                 let (origin, code, found) = (Some(evidence.origin().clone()), problem.code(), problem.to_string());
                 near_misses.push(NearMiss { origin, code, found, nearness: CONFIRMED });
@@ -378,10 +442,11 @@ fn trace(
 fn judge<'a>(
     authority: &Authority,
     evidence: &'a Evidence,
+    roots: &TrustRoots,
     revocations: &Revocations,
     now: Timestamp,
 ) -> Result<Cow<'a, Evidence>, Miss> {
-    satisfies(authority, evidence, now)?;
+    satisfies(authority, evidence, roots, now)?;
     // Afterwards, and only as a further demand: no revocation makes evidence better than it was.
     let heard = match revocations.judge(evidence) {
         Ok(heard) => heard,
@@ -390,7 +455,7 @@ fn judge<'a>(
         }
     };
     if let Cow::Owned(heard) = &heard
-        && let Err(miss) = satisfies(authority, heard, now)
+        && let Err(miss) = satisfies(authority, heard, roots, now)
     {
         let lacking = if let Miss::Near { found, .. } = &miss { found.as_str() } else { "" };
         let why = revocations.distrusted(evidence).map_or_else(String::new, |revoked| format!(": {revoked}"));
@@ -408,8 +473,8 @@ fn judge<'a>(
 }
 
 /// Whether one piece of evidence satisfies an authority: who, what, when, and with which proofs, every one of them.
-fn satisfies(authority: &Authority, evidence: &Evidence, now: Timestamp) -> Result<(), Miss> {
-    let who = authority.signers.admit(evidence);
+fn satisfies(authority: &Authority, evidence: &Evidence, roots: &TrustRoots, now: Timestamp) -> Result<(), Miss> {
+    let who = authority.signers.admit(evidence, roots.roles(), now);
     if let Err(miss) = &who
         && miss.nearness() < WHAT
     {

@@ -6,12 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use jiff::Timestamp;
+
 use super::matcher::StringMatcher;
 use super::miss::{CLAIM, ISSUER, Miss, WHO};
 use super::parse::{check_count, check_length};
 use super::window::SigningWindow;
 use super::{PolicyError, describe};
 use crate::api;
+use crate::trust::{FulcioIdentity, RoleName, TufRoles};
 use crate::verify::{Evidence, Subject, claim_names};
 
 /// The claim that is no extension: the user name among the certificate's names.
@@ -25,11 +28,22 @@ const ALIASES: [(&str, &str); 2] = [
 /// A signer who is known by a certificate. Every part must hold for one and the same certificate.
 #[derive(Debug)]
 pub(super) struct Identity {
-    /// None: an own authority vouches, and no issuer is asked for.
-    issuer: Option<StringMatcher>,
-    subject: StringMatcher,
+    who: Who,
     claims: Vec<ClaimRule>,
     signed: Option<SigningWindow>,
+}
+
+/// Issuer and name of a signer.
+#[derive(Debug)]
+enum Who {
+    /// As the policy says.
+    Matching {
+        /// None: an own authority vouches, and no issuer is asked for.
+        issuer: Option<StringMatcher>,
+        subject: StringMatcher,
+    },
+    /// As the Fulcio identities of a delegated TUF role say.
+    Role(RoleName),
 }
 
 #[derive(Debug)]
@@ -41,19 +55,33 @@ struct ClaimRule {
 impl Identity {
     /// Parses an identity of a Sigstore instance.
     pub(super) fn keyless(field: &str, spec: &api::Identity) -> Result<Self, PolicyError> {
-        let issuer = Some(matcher(&format!("{field}.issuer"), &spec.issuer)?);
-        Self::parse(field, issuer, &spec.subject, spec.claims.as_deref(), spec.signed.as_ref())
+        let who = match (&spec.issuer, &spec.subject, &spec.tuf_role) {
+            (Some(issuer), Some(subject), None) => Who::Matching {
+                issuer: Some(matcher(&format!("{field}.issuer"), issuer)?),
+                subject: matcher(&format!("{field}.subject"), subject)?,
+            },
+            (None, None, Some(role)) => {
+                check_length(&format!("{field}.tufRole.trustRoot"), &role.trust_root, 253)?;
+                check_length(&format!("{field}.tufRole.role"), &role.role, 253)?;
+                Who::Role(RoleName { trust_root: role.trust_root.clone(), role: role.role.clone() })
+            }
+            _ => {
+                let choices = "issuer with subject, and tufRole";
+                return Err(PolicyError::NotOneOf { field: field.to_owned(), choices });
+            }
+        };
+        Self::parse(field, who, spec.claims.as_deref(), spec.signed.as_ref())
     }
 
     /// Parses an identity of an own authority.
     pub(super) fn certificate(field: &str, spec: &api::CertificateIdentity) -> Result<Self, PolicyError> {
-        Self::parse(field, None, &spec.subject, spec.claims.as_deref(), spec.signed.as_ref())
+        let who = Who::Matching { issuer: None, subject: matcher(&format!("{field}.subject"), &spec.subject)? };
+        Self::parse(field, who, spec.claims.as_deref(), spec.signed.as_ref())
     }
 
     fn parse(
         field: &str,
-        issuer: Option<StringMatcher>,
-        subject: &api::StringMatch,
+        who: Who,
         claims: Option<&[api::ClaimMatch]>,
         signed: Option<&api::SigningWindow>,
     ) -> Result<Self, PolicyError> {
@@ -63,17 +91,43 @@ impl Identity {
                 .ok_or(PolicyError::Useless { field, reason: "neither notBefore nor notAfter is given" })
         };
         Ok(Self {
-            issuer,
-            subject: matcher(&format!("{field}.subject"), subject)?,
+            who,
             claims: claims.map_or_else(|| Ok(Vec::new()), |claims| claim_rules(&format!("{field}.claims"), claims))?,
             signed: signed.map(window).transpose()?,
         })
     }
 
-    /// Whether a certificate has this identity's names, whatever its claims and time.
-    pub(super) fn names(&self, issuer: Option<&str>, subjects: &[Subject]) -> bool {
-        let wanted = |wanted: &StringMatcher| issuer.is_some_and(|issuer| wanted.matches(issuer));
-        self.issuer.as_ref().is_none_or(wanted) && subjects.iter().any(|subject| self.subject.matches(subject.as_str()))
+    /// Whether a certificate has this identity's names, whatever its claims and time. A role that is not known has none.
+    pub(super) fn names(&self, issuer: Option<&str>, subjects: &[Subject], roles: &TufRoles, now: Timestamp) -> bool {
+        match &self.who {
+            Who::Matching { issuer: wanted, subject } => {
+                let vouched = |wanted: &StringMatcher| issuer.is_some_and(|issuer| wanted.matches(issuer));
+                wanted.as_ref().is_none_or(vouched) && subjects.iter().any(|found| subject.matches(found.as_str()))
+            }
+            Who::Role(role) => roles.find(role, now).is_ok_and(|identities| {
+                let named = |identity: &FulcioIdentity| {
+                    issuer == Some(identity.issuer.as_str())
+                        && subjects.iter().any(|found| found.as_str() == identity.identity)
+                };
+                identities.iter().any(named)
+            }),
+        }
+    }
+
+    /// The delegated role whose identities are meant, if one is.
+    pub(super) fn tuf_role(&self) -> Option<&RoleName> {
+        match &self.who {
+            Who::Matching { .. } => None,
+            Who::Role(role) => Some(role),
+        }
+    }
+
+    /// The issuer that is asked for, if one is named by this identity itself.
+    pub(super) fn issuer(&self) -> Option<&StringMatcher> {
+        match &self.who {
+            Who::Matching { issuer, .. } => issuer.as_ref(),
+            Who::Role(_) => None,
+        }
     }
 
     /// Whether a certificate is this identity's, and at the right time. A certificate without an issuer, or without a name that is
@@ -84,19 +138,53 @@ impl Identity {
         subjects: &[Subject],
         claims: &BTreeMap<&'static str, String>,
         evidence: &Evidence,
+        roles: &TufRoles,
+        now: Timestamp,
     ) -> Result<(), Miss> {
-        if !subjects.iter().any(|subject| self.subject.matches(subject.as_str())) {
-            return Err(Miss::near("IdentityMismatch", WHO, describe(evidence)));
-        }
-        if let Some(wanted) = &self.issuer
-            && !issuer.is_some_and(|issuer| wanted.matches(issuer))
-        {
-            return Err(Miss::near("IssuerMismatch", ISSUER, describe(evidence)));
-        }
+        self.who.admit(issuer, subjects, evidence, roles, now)?;
         for rule in &self.claims {
             rule.check(subjects, claims, evidence)?;
         }
         self.signed.map_or(Ok(()), |window| window.check(evidence))
+    }
+}
+
+impl Who {
+    fn admit(
+        &self,
+        issuer: Option<&str>,
+        subjects: &[Subject],
+        evidence: &Evidence,
+        roles: &TufRoles,
+        now: Timestamp,
+    ) -> Result<(), Miss> {
+        let of_role = |role: &RoleName| {
+            roles.find(role, now).map_err(|reason| {
+                Miss::near("TufRoleUnavailable", WHO, format!("{}; of {role}: {reason}", describe(evidence)))
+            })
+        };
+        let (named, vouched) = match self {
+            Self::Matching { issuer: wanted, subject } => {
+                let named = subjects.iter().any(|found| subject.matches(found.as_str()));
+                let vouched = |wanted: &StringMatcher| issuer.is_some_and(|issuer| wanted.matches(issuer));
+                (named, wanted.as_ref().is_none_or(vouched))
+            }
+            // Exactly, and both of one and the same key of the role.
+            Self::Role(role) => {
+                let is_named =
+                    |identity: &&FulcioIdentity| subjects.iter().any(|subject| subject.as_str() == identity.identity);
+                let mut named = of_role(role)?.iter().filter(is_named).peekable();
+                let any = named.peek().is_some();
+                (any, named.any(|identity| issuer == Some(identity.issuer.as_str())))
+            }
+        };
+        if !named {
+            return Err(Miss::near("IdentityMismatch", WHO, describe(evidence)));
+        }
+        if !vouched {
+            return Err(Miss::near("IssuerMismatch", ISSUER, describe(evidence)));
+        }
+        Ok(())
     }
 }
 
@@ -129,9 +217,10 @@ impl ClaimRule {
 
 impl fmt::Display for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.subject)?;
-        if let Some(issuer) = &self.issuer {
-            write!(formatter, " (issuer {issuer})")?;
+        match &self.who {
+            Who::Matching { issuer: None, subject } => write!(formatter, "{subject}")?,
+            Who::Matching { issuer: Some(issuer), subject } => write!(formatter, "{subject} (issuer {issuer})")?,
+            Who::Role(role) => write!(formatter, "a Fulcio identity of {role}")?,
         }
         for (position, rule) in self.claims.iter().enumerate() {
             let joined = if position == 0 { "with" } else { "and" };

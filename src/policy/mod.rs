@@ -4,10 +4,14 @@
 //! pure function of verified evidence; it is done anew for every request.
 
 mod authority;
+mod config;
 mod evaluate;
+mod feed;
 mod identity;
+pub mod json;
 mod matcher;
 mod miss;
+mod name;
 mod parse;
 mod principal;
 mod proofs;
@@ -16,47 +20,29 @@ mod select;
 mod snapshot;
 mod window;
 
-use std::fmt;
-use std::sync::Arc;
+use jiff::Timestamp;
 
 use crate::image::ImagePattern;
-use crate::trust::TrustRoots;
+use crate::trust::{RoleName, TrustRoots, TufRoles};
 use crate::verify::{Anchor, Claim, Evidence, Signer};
 
 use authority::Authority;
+use identity::Identity;
 use requirement::Requirement;
 
-pub use crate::api::{Action, Tags};
+pub use crate::api::{Action, Tags, Unmatched};
+pub use config::{ClusterRules, FeedRule};
 pub use evaluate::{
     AuthorityTrace, ErrorReason, FailReason, NEAR_MISS_LIMIT, NearMiss, Outcome, Problem, Shortfall, Verdict, evaluate,
-    refused, through_children, unconfirmed, undecided, unparsable,
+    refused, through_children, unconfirmed, undecided, unparsable, unruled,
 };
+pub use feed::{Feed, FeedError, FeedProblem, FeedState, Feeds, RefusedObject};
 pub use matcher::{MatcherError, NameGlob, StringMatcher};
+pub use name::{PolicyName, PolicySource};
 pub use parse::PolicyError;
 pub use proofs::{Lacking, Proofs};
 pub use select::{Namespace, NamespaceLabels, Scope};
-pub use snapshot::{Selected, Snapshot, Unmatched};
-
-/// The name of a policy, as messages give it.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct PolicyName(Arc<str>);
-
-impl PolicyName {
-    fn new(name: &str) -> Self {
-        Self(name.into())
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for PolicyName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
+pub use snapshot::{Selected, Snapshot};
 
 /// A policy that parsed. Built only by [`Policy::parse`].
 #[derive(Debug)]
@@ -94,8 +80,13 @@ impl Policy {
 
     /// Whether an authority knows this signer under a trust root: who it is, whatever else is asked of what was signed. Own certificates are
     /// no root's, and are left out.
-    pub fn trusts(&self, root: &str, signer: &Signer) -> bool {
-        self.authorities.iter().any(|authority| authority.signers.name(root, signer))
+    pub fn trusts(&self, root: &str, signer: &Signer, roles: &TufRoles, now: Timestamp) -> bool {
+        self.authorities.iter().any(|authority| authority.signers.name(root, signer, roles, now))
+    }
+
+    /// The delegated TUF roles whose identities the policy asks for.
+    pub fn tuf_roles(&self) -> impl Iterator<Item = &RoleName> {
+        self.authorities.iter().flat_map(|authority| authority.signers.identities()).filter_map(Identity::tuf_role)
     }
 
     /// Whether an authority wants logs to be asked.

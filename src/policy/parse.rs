@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::authority::authorities;
@@ -15,6 +16,11 @@ use super::{Action, InvalidPolicy, Policy, PolicyName, Requirement, Tags};
 use crate::api;
 use crate::image::{ImagePattern, PatternError};
 use crate::trust::TrustError;
+
+/// The kind of policies for the whole cluster.
+const CLUSTER: &str = "ClusterSignaturePolicy";
+/// The kind of policies for one namespace.
+pub(super) const NAMESPACED: &str = "SignaturePolicy";
 
 /// A policy that does not parse: always the fault of its author.
 #[derive(Debug, thiserror::Error)]
@@ -179,46 +185,55 @@ pub enum PolicyError {
 /// The object around the spec; its kind has been checked before it is read. `status` is ours to write and nobody's to read here.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Object {
+struct Object<S> {
     #[serde(rename = "apiVersion")]
     _api_version: String,
     #[serde(rename = "kind")]
     _kind: String,
     metadata: Metadata,
-    spec: api::ClusterSignaturePolicySpec,
+    spec: S,
     #[serde(default, rename = "status")]
     _status: Value,
 }
 
+/// What is read of an object's metadata.
 #[derive(Deserialize)]
-struct Metadata {
-    name: String,
+pub(super) struct Metadata {
+    pub(super) name: String,
+    #[serde(default)]
+    namespace: Option<String>,
 }
 
 impl Policy {
-    /// Parses a `ClusterSignaturePolicy` as stored or as read from a file.
+    /// Parses a `ClusterSignaturePolicy` or a `SignaturePolicy` as stored or as read from a file.
     ///
     /// # Errors
     /// The rule that the object breaks, with the place.
     pub fn parse(object: &Value) -> Result<Self, PolicyError> {
-        check_kind(object)?;
-        check_no_null(object)?;
-        let Object { metadata, spec, .. } = serde_path_to_error::deserialize(object).map_err(|error| {
-            PolicyError::Shape { path: error.path().to_string(), reason: error.inner().to_string() }
-        })?;
-        check_kinds_of_nodes(object, &spec)?;
-        check_length("metadata.name", &metadata.name, 253)?;
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+        if kind == NAMESPACED {
+            let (metadata, spec) = read::<api::SignaturePolicySpec>(object, NAMESPACED)?;
+            let namespace = metadata.namespace.as_deref().unwrap_or_default();
+            check_length("metadata.namespace", namespace, 63)?;
+            Self::of(PolicyName::namespaced(namespace, &metadata.name), &spec.into())
+        } else {
+            let (metadata, spec) = read::<api::ClusterSignaturePolicySpec>(object, CLUSTER)?;
+            Self::of(PolicyName::cluster(&metadata.name), &spec)
+        }
+    }
+
+    fn of(name: PolicyName, spec: &api::ClusterSignaturePolicySpec) -> Result<Self, PolicyError> {
         let authorities = authorities(&spec.authorities)?;
         let require = Requirement::parse(spec.require.as_ref(), &authorities)?;
         if let Some((_, authority)) = authorities.iter().enumerate().find(|(position, _)| !require.reaches(*position)) {
             return Err(PolicyError::UnreachedAuthority { name: authority.name.clone() });
         }
         Ok(Self {
-            name: PolicyName::new(&metadata.name),
+            namespaces: NamespaceMatch::parse(name.namespace(), spec.matches.as_ref())?,
+            name,
             action: spec.action.unwrap_or(Action::Enforce),
             images: patterns("spec.images", &spec.images, 1)?,
             exclude: patterns("spec.exclude", &spec.exclude, 0)?,
-            namespaces: NamespaceMatch::parse(spec.matches.as_ref())?,
             tags: spec.tags.unwrap_or(Tags::Pin),
             authorities,
             require,
@@ -229,18 +244,33 @@ impl Policy {
 impl InvalidPolicy {
     /// What can be read of an object that [`Policy::parse`] refused: its name, and its images if every pattern of them parses.
     pub fn salvage(object: &Value, error: PolicyError) -> Self {
-        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("(no name)");
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+        let name = text("/metadata/name").unwrap_or("(no name)");
+        let name = match (text("/kind"), text("/metadata/namespace")) {
+            (Some(NAMESPACED), Some(namespace)) => PolicyName::namespaced(namespace, name),
+            _ => PolicyName::cluster(name),
+        };
         let images = object
             .pointer("/spec/images")
             .and_then(|images| Vec::<String>::deserialize(images).ok())
             .and_then(|images| patterns("spec.images", &images, 1).ok());
-        Self { name: PolicyName::new(name), images, error }
+        Self { name, images, error }
     }
 }
 
-fn check_kind(object: &Value) -> Result<(), PolicyError> {
-    let expected =
-        [("apiVersion", format!("{}/{}", api::GROUP, api::VERSION)), ("kind", "ClusterSignaturePolicy".into())];
+/// Reads an object of this kind and our version: its metadata and its spec.
+pub(super) fn read<S: DeserializeOwned + Serialize>(object: &Value, kind: &str) -> Result<(Metadata, S), PolicyError> {
+    check_kind(object, kind)?;
+    check_no_null(object)?;
+    let Object { metadata, spec, .. } = serde_path_to_error::deserialize(object)
+        .map_err(|error| PolicyError::Shape { path: error.path().to_string(), reason: error.inner().to_string() })?;
+    check_kinds_of_nodes(object, &spec)?;
+    check_length("metadata.name", &metadata.name, 253)?;
+    Ok((metadata, spec))
+}
+
+fn check_kind(object: &Value, kind: &str) -> Result<(), PolicyError> {
+    let expected = [("apiVersion", format!("{}/{}", api::GROUP, api::VERSION)), ("kind", kind.to_owned())];
     for (field, expected) in expected {
         let found = object.get(field).and_then(Value::as_str).unwrap_or_default();
         if found != expected {
@@ -272,7 +302,7 @@ fn null(node: &Value, path: &str) -> Option<String> {
 }
 
 /// Refuses a list where an object is needed, and an object where a word is: serde reads both, the API server's schema does not.
-fn check_kinds_of_nodes(object: &Value, spec: &api::ClusterSignaturePolicySpec) -> Result<(), PolicyError> {
+fn check_kinds_of_nodes(object: &Value, spec: &impl Serialize) -> Result<(), PolicyError> {
     let shape = |path: &str, reason: &str| PolicyError::Shape { path: path.to_owned(), reason: reason.to_owned() };
     if !object.get("metadata").is_some_and(Value::is_object) {
         return Err(shape("metadata", "an object is needed"));
@@ -325,7 +355,7 @@ pub(super) fn check_names<'a>(field: &str, names: impl Iterator<Item = &'a str>)
     Ok(())
 }
 
-fn patterns(field: &str, texts: &[String], minimum: usize) -> Result<Vec<ImagePattern>, PolicyError> {
+pub(super) fn patterns(field: &str, texts: &[String], minimum: usize) -> Result<Vec<ImagePattern>, PolicyError> {
     check_count(field, texts.len(), minimum, 256)?;
     let parse = |(position, text): (usize, &String)| {
         ImagePattern::parse(text)

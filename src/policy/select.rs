@@ -3,6 +3,7 @@
 //! Nothing that the workload's author writes takes part: no label of the object, no tag, no user.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::matcher::NameGlob;
 use super::parse::{check_count, check_length};
@@ -49,30 +50,39 @@ pub(super) enum Applies {
 /// The namespaces of a policy.
 #[derive(Debug, Default)]
 pub(super) struct NamespaceMatch {
+    /// The one namespace of a policy that lives in one.
+    only: Option<Arc<str>>,
     include: Vec<NameGlob>,
     exclude: Vec<NameGlob>,
     selector: Vec<LabelRule>,
 }
 
+/// One demand on the labels of a namespace.
 #[derive(Debug)]
-struct LabelRule {
+pub(super) struct LabelRule {
     key: String,
     operator: LabelOperator,
     values: Vec<String>,
 }
 
 impl NamespaceMatch {
-    pub(super) fn parse(spec: Option<&api::Match>) -> Result<Self, PolicyError> {
-        let Some(spec) = spec else { return Ok(Self::default()) };
+    pub(super) fn parse(only: Option<&Arc<str>>, spec: Option<&api::Match>) -> Result<Self, PolicyError> {
+        let only = only.map(Arc::clone);
+        let Some(spec) = spec else { return Ok(Self { only, ..Self::default() }) };
+        let rules = |selector| label_rules("spec.match.namespaceSelector", selector);
         Ok(Self {
+            only,
             include: globs("spec.match.namespaces", &spec.namespaces)?,
             exclude: globs("spec.match.excludeNamespaces", &spec.exclude_namespaces)?,
-            selector: spec.namespace_selector.as_ref().map_or_else(|| Ok(Vec::new()), label_rules)?,
+            selector: spec.namespace_selector.as_ref().map_or_else(|| Ok(Vec::new()), rules)?,
         })
     }
 
     fn applies(&self, scope: &Scope) -> Applies {
         let Scope::Namespace(namespace) = scope else { return Applies::Yes };
+        if self.only.as_ref().is_some_and(|only| **only != namespace.name) {
+            return Applies::No;
+        }
         let named = |globs: &[NameGlob]| globs.iter().any(|glob| glob.matches(&namespace.name));
         if named(&self.exclude) || !(self.include.is_empty() || named(&self.include)) {
             return Applies::No;
@@ -88,7 +98,7 @@ impl NamespaceMatch {
 
 impl LabelRule {
     /// The rules of Kubernetes: `NotIn` and `DoesNotExist` hold for a label that is absent.
-    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(super) fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
         let value = labels.get(&self.key);
         let listed = || value.is_some_and(|value| self.values.contains(value));
         match self.operator {
@@ -100,7 +110,8 @@ impl LabelRule {
     }
 }
 
-fn globs(field: &str, texts: &[String]) -> Result<Vec<NameGlob>, PolicyError> {
+/// Parses names and globs of namespaces.
+pub(super) fn globs(field: &str, texts: &[String]) -> Result<Vec<NameGlob>, PolicyError> {
     check_count(field, texts.len(), 0, 256)?;
     let parse = |(position, text): (usize, &String)| {
         let field = format!("{field}[{position}]");
@@ -110,10 +121,10 @@ fn globs(field: &str, texts: &[String]) -> Result<Vec<NameGlob>, PolicyError> {
     texts.iter().enumerate().map(parse).collect()
 }
 
-fn label_rules(selector: &api::LabelSelector) -> Result<Vec<LabelRule>, PolicyError> {
-    const FIELD: &str = "spec.match.namespaceSelector";
-    check_count(&format!("{FIELD}.matchLabels"), selector.match_labels.len(), 0, 64)?;
-    check_count(&format!("{FIELD}.matchExpressions"), selector.match_expressions.len(), 0, 64)?;
+/// Parses a label selector; empty: no demand.
+pub(super) fn label_rules(field: &str, selector: &api::LabelSelector) -> Result<Vec<LabelRule>, PolicyError> {
+    check_count(&format!("{field}.matchLabels"), selector.match_labels.len(), 0, 64)?;
+    check_count(&format!("{field}.matchExpressions"), selector.match_expressions.len(), 0, 64)?;
     let mut rules: Vec<LabelRule> = selector
         .match_labels
         .iter()
@@ -121,7 +132,7 @@ fn label_rules(selector: &api::LabelSelector) -> Result<Vec<LabelRule>, PolicyEr
         .collect();
     for (position, expression) in selector.match_expressions.iter().enumerate() {
         let needs_values = matches!(expression.operator, LabelOperator::In | LabelOperator::NotIn);
-        let field = format!("{FIELD}.matchExpressions[{position}]");
+        let field = format!("{field}.matchExpressions[{position}]");
         check_length(&format!("{field}.key"), &expression.key, 317)?;
         check_count(&format!("{field}.values"), expression.values.len(), 0, 64)?;
         if needs_values == expression.values.is_empty() {
@@ -159,14 +170,23 @@ impl Policy {
 }
 
 impl InvalidPolicy {
-    /// By its images alone, and by nothing that would narrow them: the rest of the object is not understood.
-    pub(super) fn applies(&self, repository: &Repository, digest: Option<&Digest>) -> bool {
+    /// By its images, in the namespace that the API server vouches for if it lives in one, and by nothing else that would narrow
+    /// them: the rest of the object is not understood.
+    pub(super) fn applies(&self, repository: &Repository, digest: Option<&Digest>, scope: &Scope) -> bool {
         let listed = |images: &Vec<ImagePattern>| images.iter().any(|pattern| may_match(pattern, repository, digest));
-        self.images.as_ref().is_none_or(listed)
+        self.images.as_ref().is_none_or(listed) && self.applies_within(scope)
+    }
+
+    /// Whether it may govern something in this scope.
+    pub(super) fn applies_within(&self, scope: &Scope) -> bool {
+        match (self.name.namespace(), scope) {
+            (Some(own), Scope::Namespace(namespace)) => **own == namespace.name,
+            _ => true,
+        }
     }
 }
 
-fn may_match(pattern: &ImagePattern, repository: &Repository, digest: Option<&Digest>) -> bool {
+pub(super) fn may_match(pattern: &ImagePattern, repository: &Repository, digest: Option<&Digest>) -> bool {
     match digest {
         Some(digest) => pattern.matches(repository, Some(digest)),
         None => pattern.matches_repository(repository),

@@ -1,5 +1,7 @@
 //! Policies that must not parse, and verdicts over real evidence: each accept with twins in which one thing is off.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -80,6 +82,19 @@ fn refuses_what_it_does_not_fully_understand() {
         ("no authorities", with(valid(), "/authorities", json!([]))),
         ("no identities", with(valid(), "/authorities/0/keyless/identities", json!([]))),
         ("no issuer", with(valid(), identity, json!({"subject": {"exact": "x"}}))),
+        ("an issuer alone", with(valid(), identity, json!({"issuer": {"exact": "x"}}))),
+        ("nobody", with(valid(), identity, json!({}))),
+        (
+            "a role beside a subject",
+            with(valid(), &format!("{identity}/tufRole"), json!({"trustRoot": "r", "role": "d"})),
+        ),
+        ("a role of no root", with(valid(), identity, json!({"tufRole": {"trustRoot": "", "role": "d"}}))),
+        ("no role", with(valid(), identity, json!({"tufRole": {"trustRoot": "r", "role": ""}}))),
+        ("a list for a role", with(valid(), identity, json!({"tufRole": ["r", "d"]}))),
+        (
+            "an unknown field of a role",
+            with(valid(), identity, json!({"tufRole": {"trustRoot": "r", "role": "d", "x": 1}})),
+        ),
         ("an empty matcher", with(valid(), &format!("{identity}/subject"), json!({}))),
         ("two ways to match", with(valid(), &format!("{identity}/subject"), json!({"exact": "x", "glob": "x"}))),
         ("a broken expression", with(valid(), &format!("{identity}/subject"), json!({"regex": "a)|(b"}))),
@@ -296,7 +311,7 @@ fn evidence_that_its_log_did_not_confirm_is_an_open_question() {
     assert!(matches!(verdict(&stranger, &found, &[], now()).outcome(), Outcome::Fail(_)));
     let asked = |spec: &Value| {
         let policy = parse(spec);
-        (policy.wants_online(), unconfirmed(&policy, &found, &Revocations::none(), now()))
+        (policy.wants_online(), unconfirmed(&policy, &found, &TrustRoots::default(), &Revocations::none(), now()))
     };
     assert_eq!(asked(&valid()), (false, vec![]));
     assert_eq!(asked(&with(valid(), "/authorities/0/evidence", json!({"online": false}))), (false, vec![]));
@@ -550,4 +565,68 @@ fn a_tag_that_may_become_a_named_digest_is_not_missed() {
     assert!(selects(&only, None) && selects(&only, Some(&named)) && !selects(&only, Some(&Digest::of(b"y"))));
     let but = snapshot(json!(["ghcr.io/**"]), json!([format!("ghcr.io/a/b@{named}")]));
     assert!(selects(&but, None) && !selects(&but, Some(&named)) && selects(&but, Some(&Digest::of(b"y"))));
+}
+
+/// Identities, each with its issuer.
+type Named<'a> = &'a [(&'a str, &'a str)];
+
+/// Who may sign is delivered by TUF, and compared exactly; whoever cannot be told may not.
+#[test]
+fn identities_of_a_delegated_role_are_those_that_it_names() {
+    use crate::trust::{FulcioIdentity, RoleIdentities, RoleName, RoleUnavailable, TufRoles};
+    let found = gathered_slsa(&[PUBLIC_GOOD], &[]);
+    let identity = "/authorities/0/keyless/identities/0";
+    let spec = with(valid(), identity, json!({"tufRole": {"trustRoot": "acme", "role": "release"}}));
+    let role = |trust_root: &str, role: &str| RoleName { trust_root: trust_root.into(), role: role.into() };
+    let judge = |spec: &Value, name: RoleName, state: Result<RoleIdentities, RoleUnavailable>| {
+        let mut roles = TufRoles::default();
+        roles.insert(name, state);
+        let roots = TrustRoots::embedded().unwrap().with_roles(roles);
+        evaluate(&parse(spec), &found, &[], &roots, &Revocations::none(), now())
+    };
+    let named = |named: &[(&str, &str)]| {
+        let identity = |(identity, issuer): &(&str, &str)| FulcioIdentity {
+            identity: (*identity).to_owned(),
+            issuer: (*issuer).to_owned(),
+        };
+        Ok(RoleIdentities { identities: named.iter().map(identity).collect(), until: now() })
+    };
+    let release = || role("acme", "release");
+    assert!(judge(&spec, release(), named(&[(SUBJECT, ISSUER)])).passes());
+    assert!(judge(&spec, release(), named(&[("x", "y"), (SUBJECT, ISSUER)])).passes());
+    let upper = SUBJECT.to_uppercase();
+    let strangers: [(&str, Named<'_>, &str); 5] = [
+        ("another subject", &[("https://github.com/slsa-framework/*", ISSUER)], "IdentityMismatch"),
+        ("another case", &[(&upper, ISSUER)], "IdentityMismatch"),
+        ("a longer subject", &[(&SUBJECT[..SUBJECT.len() - 1], ISSUER)], "IdentityMismatch"),
+        ("another issuer", &[(SUBJECT, "https://issuer")], "IssuerMismatch"),
+        ("halves of two", &[(SUBJECT, "https://issuer"), ("x", ISSUER)], "IssuerMismatch"),
+    ];
+    for (what, identities, code) in strangers {
+        let verdict = judge(&spec, release(), named(identities));
+        assert!(matches!(verdict.outcome(), Outcome::Fail(FailReason::RequirementNotMet)), "{what}: {verdict:?}");
+        assert_eq!(verdict.authorities()[0].near_misses[0].code, code, "{what}");
+    }
+    // Claims and times are demanded beside it, as beside any other identity.
+    let old = with(spec.clone(), &format!("{identity}/signed"), json!({"notAfter": "2020-01-01T00:00:00Z"}));
+    assert!(!judge(&old, release(), named(&[(SUBJECT, ISSUER)])).passes());
+    let stale =
+        RoleIdentities { until: now() - jiff::SignedDuration::from_secs(1), ..named(&[(SUBJECT, ISSUER)]).unwrap() };
+    let unknown: [(&str, RoleName, Result<RoleIdentities, RoleUnavailable>); 6] = [
+        ("another role", role("acme", "other"), named(&[(SUBJECT, ISSUER)])),
+        ("another root", role("public-good", "release"), named(&[(SUBJECT, ISSUER)])),
+        ("nobody", release(), named(&[])),
+        ("stale", release(), Ok(stale)),
+        ("unknown", release(), Err(RoleUnavailable::Unknown)),
+        ("not verified", release(), Err(RoleUnavailable::Unverified { reason: "a threshold is not met".into() })),
+    ];
+    for (what, name, state) in unknown {
+        let verdict = judge(&spec, name, state);
+        let is_open = matches!(verdict.outcome(), Outcome::Error(ErrorReason::TufRoleUnavailable { .. }));
+        assert!(is_open, "{what}: {verdict:?}");
+    }
+    // What is known beside it is enough where the policy says that it is.
+    let both = json!([spec.pointer(identity).unwrap(), valid().pointer(identity).unwrap()]);
+    let either = with(spec.clone(), "/authorities/0/keyless/identities", both);
+    assert!(judge(&either, release(), Err(RoleUnavailable::Unknown)).passes());
 }

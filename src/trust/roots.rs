@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{EMBEDDED, TrustError, TrustMaterial};
+use super::{EMBEDDED, TrustError, TrustMaterial, TufRoles};
 use crate::api::OnStale;
 
 /// The trust roots of a request, by name.
 #[derive(Clone, Debug, Default)]
 pub struct TrustRoots {
     by_name: BTreeMap<String, State>,
+    roles: TufRoles,
 }
 
 #[derive(Clone, Debug)]
@@ -97,6 +98,18 @@ impl TrustRoots {
     /// Says why nothing can be judged by a root, in place of one with the same name.
     pub fn insert_unavailable(&mut self, name: &str, reason: &str) {
         self.by_name.insert(name.to_owned(), State::Unavailable { reason: reason.to_owned() });
+    }
+
+    /// With who may sign for delegated roles of the roots' repositories.
+    #[must_use]
+    pub fn with_roles(mut self, roles: TufRoles) -> Self {
+        self.roles = roles;
+        self
+    }
+
+    /// Who may sign for delegated roles.
+    pub fn roles(&self) -> &TufRoles {
+        &self.roles
     }
 
     /// The material of this name, whatever its age.

@@ -257,3 +257,85 @@ fn hostile_patterns_take_bounded_time() {
     }
     assert!(started.elapsed() < Duration::from_mins(1));
 }
+
+#[test]
+fn a_pattern_contains_what_it_selects_all_of() {
+    let digest = format!("ghcr.io/acme/app@sha256:{HEX}");
+    let other = format!("ghcr.io/acme/app@sha256:{}", HEX.replace('e', "f"));
+    // Outer, inner, whether all of the inner lies within the outer.
+    let table: &[(&str, &str, bool)] = &[
+        ("**", "ghcr.io/acme/**", true),
+        ("**", "**", true),
+        ("**", "*/**", true),
+        ("*/**", "**", true),
+        ("ghcr.io/**", "**", false),
+        ("ghcr.io/**", "*/acme/app", false),
+        ("ghcr.io/**", "quay.io/acme/app", false),
+        ("ghcr.io/acme/**", "ghcr.io/acme/**", true),
+        ("ghcr.io/acme/**", "ghcr.io/acme/team/**", true),
+        ("ghcr.io/acme/**", "ghcr.io/acme/*", true),
+        ("ghcr.io/acme/**", "ghcr.io/acme/app", true),
+        ("ghcr.io/acme/**", "ghcr.io/acme", false),
+        ("ghcr.io/acme/**", "ghcr.io/acmeevil/**", false),
+        ("ghcr.io/acme/**", "ghcr.io/acme*/app", false),
+        ("ghcr.io/acme/**", "ghcr.io/*/app", false),
+        ("ghcr.io/acme/**", "ghcr.io/**", false),
+        ("ghcr.io/acme/*", "ghcr.io/acme/**", false),
+        ("ghcr.io/acme/*", "ghcr.io/acme/app", true),
+        ("ghcr.io/acme/*", "ghcr.io/acme/a/b", false),
+        ("ghcr.io/acme/app", "ghcr.io/acme/*", false),
+        ("ghcr.io/acme/app-*", "ghcr.io/acme/app-*", true),
+        ("ghcr.io/acme/app-*", "ghcr.io/acme/app-x*", true),
+        ("ghcr.io/acme/app-*", "ghcr.io/acme/app*", false),
+        ("ghcr.io/acme/*-app-*", "ghcr.io/acme/x-app-*", true),
+        ("ghcr.io/acme/*-app-*", "ghcr.io/acme/*-app", false),
+        ("ghcr.io/**/app", "ghcr.io/acme/**/app", true),
+        ("ghcr.io/**/app", "ghcr.io/acme/*/app", true),
+        ("ghcr.io/**/app", "ghcr.io/acme/**", false),
+        ("ghcr.io/**/**", "ghcr.io/a/**", true),
+        ("ghcr.io/**/**", "ghcr.io/**", false),
+        // It does, but wildcards meet wildcards.
+        ("ghcr.io/*/**", "ghcr.io/**/*", false),
+        ("*.acme.io/**", "registry.acme.io/app", true),
+        ("*.acme.io/**", "*.acme.io/app", true),
+        ("*.acme.io/**", "r*.acme.io/app", true),
+        ("r*.acme.io/**", "*.acme.io/app", false),
+        ("*.acme.io/**", "a.b.acme.io/app", false),
+        ("*.acme.io/**", "*.acme.io:5000/app", false),
+        ("*.acme.io/**", "[::1]:5000/app", false),
+        ("registry.acme.io/**", "*.acme.io/**", false),
+        ("docker.io/*", "nginx", true),
+        ("docker.io/*", "acme/nginx", false),
+        ("docker.io/**", "acme/*", true),
+        ("ghcr.io/acme/app", &digest, true),
+        ("ghcr.io/**", &digest, true),
+        (&digest, &digest, true),
+        (&digest, &other, false),
+        (&digest, "ghcr.io/acme/app", false),
+    ];
+    let references: Vec<ImageReference> = [
+        "ghcr.io/acme/app",
+        "ghcr.io/acme/a/b",
+        "ghcr.io/acme/app-x",
+        "ghcr.io/acme/x-app-y",
+        "ghcr.io/a/app",
+        "ghcr.io/app",
+        "registry.acme.io/app",
+        "registry.acme.io:5000/app",
+        "a.b.acme.io/app",
+        "[::1]:5000/app",
+        "nginx",
+        "acme/nginx",
+        &digest,
+    ]
+    .map(|text| ImageReference::parse(text).unwrap())
+    .into();
+    for (outer, inner, expected) in table {
+        let (outer, inner) = (ImagePattern::parse(outer).unwrap(), ImagePattern::parse(inner).unwrap());
+        assert_eq!(outer.contains(&inner), *expected, "{outer} contains {inner}");
+        for reference in &references {
+            let selects = |pattern: &ImagePattern| pattern.matches(reference.repository(), reference.digest());
+            assert!(!expected || !selects(&inner) || selects(&outer), "{outer} contains {inner} but for {reference}");
+        }
+    }
+}

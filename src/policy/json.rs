@@ -10,7 +10,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// The documents of a text, one behind the other. Depth is bounded by `serde_json`.
-pub(super) fn documents(text: &str) -> Result<Vec<Value>, serde_json::Error> {
+///
+/// # Errors
+/// No JSON, or an object that gives a key twice.
+pub fn documents(text: &str) -> Result<Vec<Value>, serde_json::Error> {
     let documents = serde_json::Deserializer::from_str(text).into_iter::<Once>();
     documents.map(|document| document.map(|Once(value)| value)).collect()
 }
