@@ -23,10 +23,11 @@
 //! judge          orders resolve, revoke, discover, verify, evaluate          uses: pure half, registry, store, rekor
 //! trust_store    what TUF repositories deliver, verified, kept and fresh     uses: pure half, registry, judge
 //! admission      AdmissionReview -> AdmissionReview                          uses: pure half, registry, judge
-//! cluster        watches, one published snapshot                             uses: pure half
+//! configuration  admission of our own custom resources                       uses: pure half, admission
+//! cluster        watches, one published snapshot, lease, status, events      uses: pure half, trust_store
 //! monitor        whether logs are consistent, who stands in their entries    uses: pure half, rekor
 //! telemetry      logs and metrics                                            uses: decision store monitor
-//! server         HTTPS, probes, metrics port                                 uses: pure half, registry, judge, admission, telemetry
+//! server         HTTPS, probes, metrics port                                 uses: pure half, registry, judge, admission, configuration, telemetry
 //! cli            subcommands; does the wiring                                uses: all
 //! ```
 
@@ -57,6 +58,8 @@ pub mod judge;
 pub mod trust_store;
 
 pub mod admission;
+
+pub mod configuration;
 
 pub mod cluster;
 

@@ -2,6 +2,8 @@
 //!
 //! A counter is bumped once a request, from its decision, never between the steps. No label and no log line carries a secret.
 
+mod logs;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 use crate::decision::{Answer, Decision};
 use crate::monitor::Readings;
 use crate::store::{Kind, Reading};
+use logs::LogMetrics;
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -113,52 +116,65 @@ struct CacheLabels {
     part: CachePart,
 }
 
-/// How a tree of a log stands.
+/// How a configuration review ended.
 #[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
-enum TreeState {
-    Consistent,
-    Forked,
-    RolledBack,
-    Unknown,
+pub enum ConfigurationResult {
+    /// Allowed.
+    Allow,
+    /// Denied.
+    Deny,
+    /// Sent away: too many at once.
+    Shed,
+    /// Broken off by a bug.
+    Panicked,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct TreeLabels {
-    state: TreeState,
+struct ConfigurationLabels {
+    result: ConfigurationResult,
 }
 
-/// What the monitor of logs counts.
-#[derive(Debug, Default)]
-struct LogMetrics {
-    trees: Family<TreeLabels, Gauge<u64, AtomicU64>>,
-    heads_dropped: Counter,
-    entries_read: Counter,
-    entries_behind: Gauge<u64, AtomicU64>,
-    entries_unannounced: Counter,
+/// How the refresh of a trust root ended.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+enum RefreshResult {
+    Succeeded,
+    Refused,
+    Failed,
 }
 
-impl LogMetrics {
-    fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("log_trees", "Trees of transparency logs, by how they stand", metrics.trees.clone());
-        registry.register(
-            "log_heads_dropped",
-            "Heads in evidence that could not be compared with what is known",
-            metrics.heads_dropped.clone(),
-        );
-        registry.register("log_entries_read", "Entries of logs that were read", metrics.entries_read.clone());
-        registry.register(
-            "log_entries_behind",
-            "Entries of logs that are still to be read",
-            metrics.entries_behind.clone(),
-        );
-        registry.register(
-            "log_entries_unannounced",
-            "Entries under identities that policies trust, of no image that was seen here",
-            metrics.entries_unannounced.clone(),
-        );
-        metrics
-    }
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RefreshLabels {
+    result: RefreshResult,
+}
+
+/// The only labels that are no closed list: administrators name roots, and there are few.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RootLabels {
+    root: String,
+}
+
+/// Refreshes of trust roots since the process started.
+#[derive(Clone, Copy, Debug)]
+pub struct RefreshFigures {
+    /// Those that succeeded.
+    pub succeeded: u64,
+    /// Those in which the repository broke a rule.
+    pub refused: u64,
+    /// Those that found no mirror, or no answer in time.
+    pub failed: u64,
+}
+
+/// Figures of one trust root that comes through TUF.
+#[derive(Clone, Debug)]
+pub struct RootFigures {
+    /// Its name.
+    pub root: String,
+    /// Whether policies can be judged by it.
+    pub usable: bool,
+    /// Seconds since it was refreshed.
+    pub age_seconds: Option<i64>,
+    /// Seconds until its metadata expires; negative: since it did.
+    pub expires_in_seconds: Option<i64>,
 }
 
 /// All metric families.
@@ -172,6 +188,12 @@ pub struct Metrics {
     cache_hits: Family<CacheLabels, Counter>,
     cache_misses: Family<CacheLabels, Counter>,
     cache_bytes: Family<CacheLabels, Gauge<u64, AtomicU64>>,
+    configuration_reviews: Family<ConfigurationLabels, Counter>,
+    leads: Gauge,
+    refreshes: Family<RefreshLabels, Counter>,
+    root_usable: Family<RootLabels, Gauge>,
+    root_age: Family<RootLabels, Gauge>,
+    root_expires: Family<RootLabels, Gauge>,
     logs: LogMetrics,
 }
 
@@ -194,8 +216,44 @@ impl Default for Metrics {
         );
         registry.register("cache_misses", "Questions passed on to a registry, or verified", cache_misses.clone());
         registry.register("cache_bytes", "Bytes held in memory", cache_bytes.clone());
+        let (configuration_reviews, leads, refreshes) = (Family::default(), Gauge::default(), Family::default());
+        registry.register(
+            "configuration_reviews",
+            "Admission reviews of our own kinds, by how they ended",
+            configuration_reviews.clone(),
+        );
+        registry.register("leads", "1 on the replica that writes status and Events", leads.clone());
+        registry.register(
+            "trust_root_refreshes",
+            "Refreshes of trust roots through TUF, by how they ended",
+            refreshes.clone(),
+        );
+        let (root_usable, root_age, root_expires) = (Family::default(), Family::default(), Family::default());
+        registry.register("trust_root_usable", "1 if policies can be judged by the trust root", root_usable.clone());
+        registry.register("trust_root_age_seconds", "Time since the trust root was refreshed", root_age.clone());
+        registry.register(
+            "trust_root_expires_in_seconds",
+            "Time until metadata of the trust root expires; negative: since it did",
+            root_expires.clone(),
+        );
         let logs = LogMetrics::register(&mut registry);
-        Self { registry, reviews, seconds, policies, invalid_policies, cache_hits, cache_misses, cache_bytes, logs }
+        Self {
+            registry,
+            reviews,
+            seconds,
+            policies,
+            invalid_policies,
+            cache_hits,
+            cache_misses,
+            cache_bytes,
+            configuration_reviews,
+            leads,
+            refreshes,
+            root_usable,
+            root_age,
+            root_expires,
+            logs,
+        }
     }
 }
 
@@ -217,6 +275,41 @@ impl Metrics {
         self.reviews.get_or_create(&ReviewLabels { result }).inc();
     }
 
+    /// Counts a review of one of our own kinds.
+    pub fn configured(&self, result: ConfigurationResult) {
+        self.configuration_reviews.get_or_create(&ConfigurationLabels { result }).inc();
+    }
+
+    /// Takes over whether this replica writes for all.
+    pub fn leads(&self, leads: bool) {
+        self.leads.set(i64::from(leads));
+    }
+
+    /// Takes over how refreshes ended. Those of a root that is declared no more are not taken back.
+    pub fn refreshed(&self, RefreshFigures { succeeded, refused, failed }: RefreshFigures) {
+        for (result, count) in
+            [(RefreshResult::Succeeded, succeeded), (RefreshResult::Refused, refused), (RefreshResult::Failed, failed)]
+        {
+            self.refreshes.get_or_create(&RefreshLabels { result }).inner().fetch_max(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes over the figures of all trust roots; those that are not among them are forgotten.
+    pub fn trust_roots(&self, figures: impl IntoIterator<Item = RootFigures>) {
+        for family in [&self.root_usable, &self.root_age, &self.root_expires] {
+            family.clear();
+        }
+        for RootFigures { root, usable, age_seconds, expires_in_seconds } in figures {
+            let labels = RootLabels { root };
+            self.root_usable.get_or_create(&labels).set(i64::from(usable));
+            for (family, seconds) in [(&self.root_age, age_seconds), (&self.root_expires, expires_in_seconds)] {
+                if let Some(seconds) = seconds {
+                    family.get_or_create(&labels).set(seconds);
+                }
+            }
+        }
+    }
+
     /// Takes over the figures of the store, which counts by itself.
     pub fn remembered(&self, readings: &[Reading]) {
         for Reading { kind, hits, misses, bytes } in readings {
@@ -230,19 +323,7 @@ impl Metrics {
 
     /// Takes over the figures of the monitor, which counts by itself.
     pub fn monitored(&self, readings: &Readings) {
-        for (state, trees) in [
-            (TreeState::Consistent, readings.consistent),
-            (TreeState::Forked, readings.forked),
-            (TreeState::RolledBack, readings.rolled_back),
-            (TreeState::Unknown, readings.unknown),
-        ] {
-            self.logs.trees.get_or_create(&TreeLabels { state }).set(trees);
-        }
-        let latest = |counter: &Counter, value| counter.inner().fetch_max(value, Ordering::Relaxed);
-        latest(&self.logs.heads_dropped, readings.heads_dropped);
-        latest(&self.logs.entries_read, readings.entries_read);
-        latest(&self.logs.entries_unannounced, readings.entries_unannounced);
-        self.logs.entries_behind.set(readings.entries_behind);
+        self.logs.take(readings);
     }
 
     /// The exposition in `OpenMetrics` text, with the policies as they are now.
@@ -280,6 +361,30 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn a_root_that_is_gone_has_no_figures() {
+        let metrics = Metrics::default();
+        let figures = |root: &str, age_seconds| RootFigures {
+            root: root.to_owned(),
+            usable: true,
+            age_seconds,
+            expires_in_seconds: Some(-3),
+        };
+        metrics.trust_roots([figures("a", None), figures("b", Some(5))]);
+        let text = metrics.render((0, 0));
+        for line in [
+            r#"countersign_trust_root_usable{root="a"} 1"#,
+            r#"countersign_trust_root_age_seconds{root="b"} 5"#,
+            r#"countersign_trust_root_expires_in_seconds{root="b"} -3"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+        assert!(!text.contains(r#"age_seconds{root="a"}"#), "{text}");
+        metrics.trust_roots([figures("b", None)]);
+        let text = metrics.render((0, 0));
+        assert!(!text.contains(r#"root="a""#) && !text.contains(r#"age_seconds{root="b"}"#), "{text}");
     }
 
     #[test]
