@@ -20,8 +20,6 @@ mod select;
 mod snapshot;
 mod window;
 
-use jiff::Timestamp;
-
 use crate::image::ImagePattern;
 use crate::trust::{RoleName, TrustRoots, TufRoles};
 use crate::verify::{Anchor, Claim, Evidence, Signer};
@@ -80,7 +78,7 @@ impl Policy {
 
     /// Whether an authority knows this signer under a trust root: who it is, whatever else is asked of what was signed. Own certificates are
     /// no root's, and are left out.
-    pub fn trusts(&self, root: &str, signer: &Signer, roles: &TufRoles, now: Timestamp) -> bool {
+    pub fn trusts(&self, root: &str, signer: &Signer, roles: &TufRoles, now: jiff::Timestamp) -> bool {
         self.authorities.iter().any(|authority| authority.signers.name(root, signer, roles, now))
     }
 
