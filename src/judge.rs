@@ -5,6 +5,7 @@
 
 mod newer;
 mod online;
+mod sightings;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -35,6 +36,7 @@ use crate::verify::{Anchor, AnchorId, Evidence, Gathered, SEARCH_LIMIT, is_searc
 use crate::workload::ContainerImage;
 
 pub use newer::NewerRoots;
+pub use sightings::Sightings;
 
 /// Candidates of one object that are verified at the same time.
 const TURNS: usize = 2;
@@ -70,6 +72,7 @@ pub struct Judge<S> {
     logs: RekorClient,
     witness: Option<Arc<dyn Witness>>,
     newer: Option<Arc<dyn NewerRoots>>,
+    sightings: Sightings,
 }
 
 /// What is the same for all images of a request.
@@ -128,15 +131,8 @@ impl<S: ImageSource> Judge<S> {
     /// source's affair.
     pub fn new(source: S, limits: Limits) -> Self {
         let logs = RekorClient::new(RekorOptions::default());
-        Self {
-            source,
-            limits,
-            memory: MemoryBudget::default(),
-            store: Store::default(),
-            logs,
-            witness: None,
-            newer: None,
-        }
+        let (memory, store, sightings) = (MemoryBudget::default(), Store::default(), Sightings::default());
+        Self { source, limits, memory, store, logs, witness: None, newer: None, sightings }
     }
 
     /// With somebody who takes note of all evidence.
@@ -176,6 +172,13 @@ impl<S: ImageSource> Judge<S> {
     #[must_use]
     pub fn with_newer_roots(mut self, newer: Arc<dyn NewerRoots>) -> Self {
         self.newer = Some(newer);
+        self
+    }
+
+    /// With this memory of where images were seen.
+    #[must_use]
+    pub fn with_sightings(mut self, sightings: Sightings) -> Self {
+        self.sightings = sightings;
         self
     }
 
@@ -260,7 +263,11 @@ impl<S: ImageSource> Judge<S> {
         };
         let revocations = context.revocations;
         // A digest is judged before any network.
-        if let Some(revoked) = reference.digest().and_then(|digest| revocations.artifact(digest)) {
+        if let Some(digest) = reference.digest()
+            && let Some(revoked) = revocations.artifact(digest)
+        {
+            // Should it be an index, what it holds can be found out there.
+            self.sightings.note(digest, reference.repository());
             return Judged::refused(Refused::Revoked(revoked));
         }
         let possible = context.select(reference.repository(), reference.digest());
@@ -280,6 +287,7 @@ impl<S: ImageSource> Judge<S> {
                 return unresolved(possible, context, &problem);
             }
         };
+        self.sightings.note(resolved.digest(), resolved.repository());
         let digest = Some(resolved.digest().clone());
         if let Some(revoked) = revocations.artifact(resolved.digest()) {
             return Judged::new(digest, Finding::Refused(Refused::Revoked(revoked)));

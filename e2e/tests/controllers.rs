@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a policy tells whether it can be judged by", Run::Admission(status)),
     ("the Lease moves when its holder ends, and when it dies", Run::Admission(lease)),
     ("a revoked digest is denied within a second, whoever governs it", Run::Admission(revoked)),
+    ("what a revoked index holds is denied by itself too", Run::Admission(revoked_index)),
     ("a broken trust root keeps nobody from being ready", Run::Admission(broken_root)),
 ];
 
@@ -235,6 +236,42 @@ fn revoked(sandbox: &Sandbox<'_>) -> Result<()> {
     ensure!(message.contains("spec.artifacts[1]"), "{message}");
     kubectl.accepts(&["delete", "srev", "e2e-revoked"], None)?;
     ungoverned.eventually_admitted(&by_digest)
+}
+
+fn revoked_index(sandbox: &Sandbox<'_>) -> Result<()> {
+    let stack = sandbox.stack();
+    let kubectl = stack.cluster.kubectl();
+    let (registry, path) = (&stack.with_referrers, sandbox.path("app"));
+    let child = registry.push_minimal(&path, &sandbox.path("child"))?;
+    let other = registry.push_minimal(&path, &sandbox.path("other"))?;
+    let (media_type, bytes) = registry.manifest(&path, &child.digest)?;
+    let index = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{"mediaType": media_type, "digest": child.digest, "size": bytes.len(),
+            "platform": {"os": "linux", "architecture": "amd64"}}],
+    });
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = registry.push_manifest(&path, None, media_type, index.to_string().as_bytes())?;
+    let revocation = object(
+        "SignatureRevocation",
+        "e2e-index",
+        &json!({"reason": "leaked", "artifacts": [{"digest": index.digest}]}),
+    );
+    kubectl.accepts(&["create"], Some(&revocation))?;
+    sandbox.eventually_denied(&pod("app", &index.reference()), &["[Revoked]"])?;
+    // The denial told where the index is.
+    sandbox.eventually_denied(&pod("app", &child.reference()), &["[Revoked]", "e2e-index"])?;
+    sandbox.accepts(&pod("other", &other.reference()))?;
+    let found = get(kubectl, "srev", "e2e-index")?;
+    let descendants = found.pointer("/status/descendants").cloned().unwrap_or_default();
+    ensure!(descendants == json!([child.digest]), "{descendants}");
+    let expanding = eventually("it is expanding for ever", LIMIT, || {
+        let found = condition(&get(kubectl, "srev", "e2e-index")?, "Expanding");
+        Ok(found.filter(|found| found.0 == "False"))
+    })?;
+    ensure!(expanding.1 == "Expanded", "{}", expanding.2);
+    kubectl.accepts(&["delete", "srev", "e2e-index"], None)?;
+    sandbox.eventually_admitted(&pod("app", &child.reference()))
 }
 
 fn broken_root(sandbox: &Sandbox<'_>) -> Result<()> {

@@ -83,7 +83,7 @@ pub fn run() -> ExitCode {
             match command {
                 Command::Verify(arguments) => verify::run(*arguments).await,
                 Command::Review(arguments) => review::run(*arguments).await,
-                Command::Serve(arguments) => serve::run(*arguments).await,
+                Command::Serve(arguments) => Box::pin(serve::run(*arguments)).await,
                 Command::Crd => crd::run(),
             }
         });

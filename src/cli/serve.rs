@@ -11,19 +11,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::monitor::{self, MonitorFlags};
 use super::{Error, Exit, input, now, surroundings};
 use crate::admission::NamespaceLookup;
-use crate::cluster::{Cluster, ConfigMapArchive, Controllers};
+use crate::cluster::{Cluster, ConfigMapArchive, Controllers, Indexes};
 use crate::configuration::References;
 use crate::decision::escaped;
-use crate::judge::Judge;
+use crate::image::Digest;
+use crate::judge::{Judge, NewerRoots, Sightings};
 use crate::monitor::Monitor;
 use crate::policy::{Snapshot, Unmatched};
-use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES};
+use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES, RegistryClient};
 use crate::revocation::Revocations;
 use crate::server::{self, Bounds, ServerSettings, Snapshots, Sockets};
 use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, lifetime, seconds};
@@ -159,6 +162,18 @@ impl Snapshots for Surroundings {
     }
 }
 
+/// Looks into indexes where images were seen.
+struct SeenIndexes {
+    sightings: Sightings,
+    registry: Arc<RegistryClient>,
+}
+
+impl Indexes for SeenIndexes {
+    fn below<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<Option<Vec<Digest>>, String>> {
+        async { self.sightings.below(digest, &*self.registry).await.map_err(|error| error.to_string()) }.boxed()
+    }
+}
+
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let Arguments {
         listen,
@@ -196,14 +211,21 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let client = client(kubeconfig).await?;
     let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let identity = pod_name.unwrap_or_else(|| format!("countersign-{:016x}", RandomState::new().hash_one(0_u8)));
+    let registry = Arc::new(input::client(&registry, false)?);
     let options = TrustStoreOptions {
         plain_loopback: insecure_loopback_mirrors,
-        registry: Some(Arc::new(input::client(&registry, false)?)),
+        registry: Some(Arc::clone(&registry)),
         ..TrustStoreOptions::new(roots, Arc::new(now))
     };
     let trust_store = TrustStore::new(options, Arc::new(ConfigMapArchive::new(client.clone(), &namespace)));
-    let newer = Arc::<TrustStore>::clone(&trust_store);
-    let mut judge = Judge::new(source, Limits::default()).with_memory(memory).with_store(store).with_newer_roots(newer);
+    let sightings = Sightings::default();
+    let newer: Arc<dyn NewerRoots> = Arc::<TrustStore>::clone(&trust_store);
+    let mut judge = Judge::new(source, Limits::default())
+        .with_memory(memory)
+        .with_store(store)
+        .with_newer_roots(newer)
+        .with_sightings(sightings.clone());
+    let indexes = SeenIndexes { sightings, registry };
     let cluster = Cluster::new(client.clone(), &namespace, trust_store, Unmatched::from(unmatched));
     let controllers = Controllers::new(client.clone(), &namespace, &identity, now);
     let monitor = monitor.monitor(client, &cluster, &controllers);
@@ -229,7 +251,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         served = serve => served.map_err(|error| surroundings("serving", &error)),
         // The watches never end by themselves; if they do, an instance that sees nothing must not stay.
         () = Arc::clone(&cluster).watch() => Err(surroundings("watching", &"the watches ended")),
-        () = seen.controllers.run(&cluster) => Err(surroundings("controlling", &"the controllers ended")),
+        () = seen.controllers.run(&cluster, &indexes) => Err(surroundings("controlling", &"the controllers ended")),
         () = monitor::watch(seen.monitor.as_ref(), &cluster, &seen.controllers, now) => {
             Err(surroundings("watching logs", &"the monitor ended"))
         }

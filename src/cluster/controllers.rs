@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use kube::Client;
 
 use super::Cluster;
+use super::expansion::{Expansion, Indexes, expandable};
 use super::lease::{Candidate, Leadership};
 use super::ledger::ConfigMapLedger;
 use super::notices::{EventWriter, Notices as _};
 use super::report::reports;
-use super::status::StatusWriter;
+use super::status::{Kind, StatusWriter, Target};
 
 /// The name of the Lease.
 const LEASE: &str = "countersign";
@@ -68,12 +69,13 @@ impl Controllers {
     }
 
     /// Runs until the process ends; it never ends by itself.
-    pub async fn run(&self, cluster: &Cluster) {
+    pub async fn run(&self, cluster: &Cluster, indexes: &dyn Indexes) {
         tokio::select! {
             () = self.candidate.compete(&self.leadership) => {}
             () = self.status.write() => {}
             () = self.events.write() => {}
             () = self.report(cluster) => {}
+            () = self.expand(cluster, indexes) => {}
         }
     }
 
@@ -95,6 +97,31 @@ impl Controllers {
             tokio::select! {
                 _ = published.changed() => {}
                 _ = roots.changed() => {}
+                _ = leads.changed() => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+            tokio::time::sleep(TOGETHER).await;
+        }
+    }
+
+    /// Finds out what revoked indexes hold, while this replica holds the Lease.
+    async fn expand(&self, cluster: &Cluster, indexes: &dyn Indexes) {
+        let mut published = cluster.watched.changes();
+        let mut leads = self.leadership.changes();
+        let mut expansion = Expansion::default();
+        loop {
+            if self.leadership.holds() && cluster.ready().is_ok() {
+                let revocations = cluster.watched.look(expandable);
+                expansion.look(&revocations, indexes).await;
+                for (meta, revocation) in &revocations {
+                    let wanted = expansion.wanted(meta, revocation);
+                    if wanted.patch(&meta.status, meta.generation, (self.now)()).is_some() {
+                        self.status.want(Target::of(Kind::Revocation, meta), meta.generation, wanted);
+                    }
+                }
+            }
+            tokio::select! {
+                _ = published.changed() => {}
                 _ = leads.changed() => {}
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }

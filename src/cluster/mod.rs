@@ -9,6 +9,7 @@ mod archive;
 mod conditions;
 mod controllers;
 mod declarations;
+mod expansion;
 #[cfg(test)]
 mod fake;
 mod index;
@@ -42,6 +43,7 @@ use watched::Watched;
 pub use archive::ConfigMapArchive;
 pub use conditions::{Condition, Truth, Wanted};
 pub use controllers::Controllers;
+pub use expansion::Indexes;
 pub use lease::Leadership;
 pub use ledger::{ConfigMapLedger, Document, Ledger, LedgerError, Version};
 pub use notices::{EventWriter, Notices, ObjectRef, Urgency};

@@ -112,8 +112,8 @@ fn trust_roots<'a>(
 }
 
 fn report(kind: Kind, meta: &Meta, wanted: Wanted) -> Report {
-    let Meta { name, namespace, uid, generation, status } = meta.clone();
-    Report { target: Target { kind, namespace, name, uid }, generation, wanted, status }
+    let (generation, status) = (meta.generation, Arc::clone(&meta.status));
+    Report { target: Target::of(kind, meta), generation, wanted, status }
 }
 
 fn policy(entry: &Entry<Policy, InvalidPolicy>, roots: &TrustRoots, now: Timestamp) -> Wanted {

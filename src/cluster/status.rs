@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::conditions::Wanted;
 use super::lease::Leadership;
+use super::objects::Meta;
 use crate::api::{ClusterSignaturePolicy, CountersignConfig, SignaturePolicy, SignatureRevocation, SignatureTrustRoot};
 
 /// Attempts to write one status.
@@ -68,6 +69,13 @@ pub struct Target {
     pub name: String,
     /// Its uid: nothing is written to another object of that name.
     pub uid: String,
+}
+
+impl Target {
+    pub(super) fn of(kind: Kind, meta: &Meta) -> Self {
+        let Meta { name, namespace, uid, .. } = meta.clone();
+        Self { kind, namespace, name, uid }
+    }
 }
 
 /// What is wanted of one object.

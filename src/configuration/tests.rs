@@ -89,7 +89,7 @@ fn a_reference_that_is_not_there_is_a_warning_if_anybody_knows() {
     let warnings = answer["warnings"].as_array().unwrap();
     assert!(warnings.len() == 1 && warnings[0].as_str().unwrap().contains("[ReferenceNotFound]"), "{answer}");
     let body = review("CREATE", &policy("elsewhere"), &Value::Null).to_string();
-    let unknown = serde_json::to_value(answer(body.as_bytes(), &Known(false))).unwrap();
+    let unknown = serde_json::to_value(super::answer(body.as_bytes(), &Known(false))).unwrap();
     assert_eq!(unknown["response"], json!({"uid": "u-1", "allowed": true}));
 }
 
