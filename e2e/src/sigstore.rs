@@ -24,7 +24,7 @@ use crate::cosign::Cosign;
 use crate::files::FileServer;
 use crate::tools::Tools;
 
-pub use instance::{Fork, Instance, Services};
+pub use instance::{ForkedLog, Instance, Services};
 pub use issuer::{Account, Identity, Issuer};
 pub use tiles::LYING;
 

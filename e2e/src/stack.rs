@@ -19,7 +19,7 @@ use crate::manifest;
 use crate::process::{Outcome, eventually};
 use crate::python::SigstorePython;
 use crate::registry::{Access, PushedImage, Registry};
-use crate::sigstore::{Fork, Instance, Sigstore};
+use crate::sigstore::{ForkedLog, Instance, Sigstore};
 use crate::tools::{Tools, countersign_binary, repository_root};
 
 /// Until a policy that was written takes effect; a watch delivers it in milliseconds.
@@ -165,6 +165,33 @@ impl Stack {
         self.cluster.grant_within(namespace, USER, rules)
     }
 
+    /// Lets instances write suggested revocations, as the README says for `--monitor-logs`.
+    pub fn let_suggest(&self) -> Result<()> {
+        let user = json!({"kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io"});
+        let name = json!({"name": "countersign-suggests"});
+        let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": name,
+                "rules": [{
+                    "apiGroups": ["policy.countersign.dev"], "resources": ["signaturerevocations"], "verbs": ["create"],
+                }],
+            },
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": name,
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "countersign-suggests",
+                },
+                "subjects": [user],
+            },
+        ]});
+        self.cluster.kubectl().accepts(&["apply"], Some(&objects)).map(drop)
+    }
+
+    /// Another history of the private instance's log, signed with its key.
+    pub fn fork_private_log(&self) -> Result<ForkedLog> {
+        self.private()?.sigstore.private.fork_log(&self.tools, PRIVATE, &self.logs)
+    }
+
     fn private(&self) -> Result<&Private> {
         let start = || -> Result<Private> {
             let sigstore =
@@ -181,11 +208,6 @@ impl Stack {
     pub fn start_sigstore(&self, sigstore: &Sigstore, name: &str) -> Result<Instance> {
         let folder = self.new_folder()?;
         Instance::start(&self.tools, &self.cosign, &sigstore.issuer, name, &folder, &self.logs)
-    }
-
-    /// Starts a fork of the private instance's log.
-    pub fn fork_log(&self, sigstore: &Sigstore) -> Result<Fork> {
-        sigstore.private.fork(&self.tools, &self.cosign, &sigstore.issuer, &self.logs)
     }
 
     /// The programs.

@@ -20,6 +20,7 @@ mod controllers;
 mod failure;
 mod keyless;
 mod keys;
+mod monitor;
 mod online;
 mod policies;
 mod private_sigstore;
@@ -59,7 +60,7 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 14] = [
+const FEATURES: [(&str, &[Case]); 15] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
@@ -73,6 +74,7 @@ const FEATURES: [(&str, &[Case]); 14] = [
     ("controllers", controllers::CASES),
     ("trust roots", trust_roots::CASES),
     ("revocations", revocations::CASES),
+    ("monitor", monitor::CASES),
     ("failure", failure::CASES),
 ];
 

@@ -100,9 +100,9 @@ fn forked(sandbox: &Sandbox<'_>) -> Result<()> {
     // Two entries, so that the log is longer than its fork, which has one.
     push_signed(&sandbox, &sandbox.stack().without_referrers, sigstore.private.services(), &identity)?;
     let honest = push_signed(&sandbox, registry, sigstore.private.services(), &identity)?;
-    let fork = sandbox.stack().fork_log(sigstore)?;
+    let fork = sandbox.stack().fork_private_log()?;
     let image = push(&sandbox, registry, "forked")?;
-    sign(&sandbox, &fork.services, &identity, &image)?;
+    sign(&sandbox, fork.services(), &identity, &image)?;
     let usual = by(PRIVATE, &identity);
     admitted_under(&sandbox, &[honest], &[online(&usual)?])?;
     let parts: &[&str] = &["could not be judged", "[LogInclusionUnproved]"];

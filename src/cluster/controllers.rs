@@ -131,7 +131,8 @@ impl Controllers {
 
     fn report_once(&self, cluster: &Cluster) {
         let now = (self.now)();
-        for report in cluster.watched.look(|state| reports(state, &cluster.store, now)) {
+        let logs = cluster.log_reports();
+        for report in cluster.watched.look(|state| reports(state, &cluster.feeds, &logs, now)) {
             if report.wanted.patch(&report.status, report.generation, now).is_none() {
                 continue;
             }

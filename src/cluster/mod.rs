@@ -12,6 +12,7 @@ mod declarations;
 mod expansion;
 #[cfg(test)]
 mod fake;
+mod feeds;
 mod index;
 mod kinds;
 mod lease;
@@ -23,8 +24,8 @@ mod status;
 mod watched;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -36,6 +37,7 @@ use kube::runtime::watcher::{Error, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 
+use crate::feeds::FeedStore;
 use crate::policy::{Snapshot, Unmatched};
 use crate::trust_store::TrustStore;
 use declarations::Declarations;
@@ -45,9 +47,11 @@ pub use archive::ConfigMapArchive;
 pub use conditions::{Condition, Truth, Wanted};
 pub use controllers::Controllers;
 pub use expansion::Indexes;
+pub use feeds::LedgerFeedArchive;
 pub use lease::Leadership;
 pub use ledger::{ConfigMapLedger, Document, Ledger, LedgerError, Version};
 pub use notices::{EventWriter, Notices, ObjectRef, Urgency};
+pub use report::LogReport;
 pub use status::{Kind, StatusWriter, Target};
 
 /// How long a watch may give no proof of life before the replica is unready.
@@ -66,8 +70,11 @@ pub struct Cluster {
     watched: Watched,
     declarations: Arc<Declarations>,
     store: Arc<TrustStore>,
+    feeds: Arc<FeedStore>,
     /// Whether what was accepted of the trust roots has been read, or was waited for long enough.
     settled: AtomicBool,
+    /// How logs stand, as who watches them says.
+    logs: Mutex<Vec<LogReport>>,
 }
 
 /// Why there is no snapshot to judge by.
@@ -93,11 +100,21 @@ pub enum NotReady {
 }
 
 impl Cluster {
-    /// Knows nothing yet; [`Cluster::watch`] fills it. Trust roots are declared to `store`; what they refer to is read in `namespace`.
-    pub fn new(client: Client, namespace: &str, store: Arc<TrustStore>, unmatched: Unmatched) -> Arc<Self> {
+    /// Knows nothing yet; [`Cluster::watch`] fills it. Trust roots are declared to the store behind `feeds`, feeds and roles to
+    /// `feeds` itself; what trust roots refer to is read in `namespace`.
+    pub fn new(client: Client, namespace: &str, feeds: Arc<FeedStore>, unmatched: Unmatched) -> Arc<Self> {
+        let store = Arc::clone(feeds.trust());
         let declarations = Declarations::new(Arc::clone(&store), Api::namespaced(client.clone(), namespace));
-        let watched = Watched::new(Arc::clone(&declarations), unmatched);
-        Arc::new(Self { client, watched, declarations, store, settled: AtomicBool::new(false) })
+        let watched = Watched::new(Arc::clone(&declarations), Arc::clone(&feeds), unmatched);
+        Arc::new(Self {
+            client,
+            watched,
+            declarations,
+            store,
+            feeds,
+            settled: AtomicBool::new(false),
+            logs: Mutex::default(),
+        })
     }
 
     /// The snapshot of this moment.
@@ -116,6 +133,25 @@ impl Cluster {
     /// Where trust roots are declared.
     pub fn store(&self) -> &Arc<TrustStore> {
         &self.store
+    }
+
+    /// Says how logs stand, for the status of the trust roots that name them.
+    pub fn report_logs(&self, logs: Vec<LogReport>) {
+        *self.logs.lock().unwrap_or_else(PoisonError::into_inner) = logs;
+    }
+
+    fn log_reports(&self) -> Vec<LogReport> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A trust root as an object of notices, whether it is one in the cluster or is embedded.
+    pub fn trust_root(&self, name: &str) -> ObjectRef {
+        let uid = self.watched.look(|state| {
+            let entry = state.trust_roots.objects.iter().find(|entry| entry.meta.name == name);
+            entry.map(|entry| entry.meta.uid.clone()).unwrap_or_default()
+        });
+        let api_version = format!("{}/{}", crate::api::GROUP, crate::api::VERSION);
+        ObjectRef { api_version, kind: Kind::TrustRoot.resource().kind, namespace: None, name: name.to_owned(), uid }
     }
 
     /// Whether requests should come here.
@@ -164,16 +200,27 @@ impl Cluster {
                 self.declarations.read_references().await;
                 self.watched.republish();
                 self.store.settled().await;
+                self.feeds.settled().await;
             };
             if tokio::time::timeout(SETTLES_WITHIN, settled).await.is_err() {
-                tracing::warn!("what was accepted of a trust root cannot be read; nothing is judged by it");
+                tracing::warn!(
+                    "what was accepted of a trust root, or delivered of a feed, cannot be read; nothing is judged by that root"
+                );
             }
             self.watched.republish();
             self.settled.store(true, Ordering::Relaxed);
             std::future::pending::<()>().await;
         };
         let follow = async {
-            while changed.changed().await.is_ok() {
+            let mut delivered = self.feeds.changed();
+            loop {
+                let changed = tokio::select! {
+                    changed = changed.changed() => changed,
+                    changed = delivered.changed() => changed,
+                };
+                if changed.is_err() {
+                    return;
+                }
                 self.watched.republish();
             }
         };

@@ -9,19 +9,23 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::conditions::{Condition, Truth, Wanted, seconds};
+use super::index;
 use super::kinds::{InvalidConfig, PolicyObjects, TrustRootObjects};
 use super::notices::{ObjectRef, Urgency};
 use super::objects::{Entry, Form, Meta};
 use super::status::{Kind, Target};
 use super::watched::State;
 use crate::api::{GROUP, VERSION};
-use crate::policy::{ClusterRules, InvalidPolicy, Policy};
+use crate::feeds::FeedStore;
+use crate::policy::{ClusterRules, InvalidPolicy, Policy, Unmatched};
 use crate::revocation::{Revocation, RevocationError};
 use crate::trust::{RootProblem, RootSpec, RootSpecError, TrustRoots};
 use crate::trust_store::{RootStatus, TrustStore};
 
 /// The condition that every kind of ours has.
 const READY: &str = "Ready";
+/// Whether the logs of a trust root show everybody one history, as far as they are watched.
+const LOGS_CONSISTENT: &str = "LogsConsistent";
 /// Whether the last refresh of a trust root succeeded.
 const REFRESHED: &str = "Refreshed";
 /// Whether a trust root is past its time.
@@ -43,6 +47,30 @@ pub(super) struct Report {
     pub(super) status: Arc<Value>,
 }
 
+/// How a tree of a log stands, for who watches logs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogReport {
+    /// The log's key id in hexadecimal digits.
+    pub key_id: String,
+    /// Whether it shows everybody one history.
+    pub truth: Truth,
+    /// Why, in a word that scripts may match.
+    pub reason: &'static str,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl LogReport {
+    /// The worse, the larger.
+    fn weight(&self) -> u8 {
+        match self.truth {
+            Truth::True => 0,
+            Truth::Unknown => 1,
+            Truth::False => 2,
+        }
+    }
+}
+
 /// A change that somebody should hear of.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Remark {
@@ -52,14 +80,24 @@ pub(super) struct Remark {
 }
 
 /// What is wanted of every object.
-pub(super) fn reports(state: &State, store: &TrustStore, now: Timestamp) -> Vec<Report> {
-    let roots = store.roots();
-    let of_cluster = policies(Kind::Policy, &state.policies.objects, &roots, now);
-    let of_namespaces = policies(Kind::NamespacePolicy, &state.namespace_policies.objects, &roots, now);
-    let configs = state.configs.objects.iter().map(|entry| report(Kind::Config, &entry.meta, config(entry)));
+pub(super) fn reports(state: &State, feeds: &FeedStore, watched: &[LogReport], now: Timestamp) -> Vec<Report> {
+    let store = feeds.trust();
+    let roots = (*store.roots()).clone().with_roles(feeds.roles());
+    // What happens to unmatched images is not asked.
+    let rules = index::rules(state, Unmatched::Deny);
+    let counts = |namespace: &str| rules.delegates_to(&index::labels(state, namespace));
+    let of_cluster = policies(Kind::Policy, &state.policies.objects, &roots, &counts, now);
+    let of_namespaces = policies(Kind::NamespacePolicy, &state.namespace_policies.objects, &roots, &counts, now);
+    let configs = state.configs.objects.iter().map(|entry| {
+        let mut wanted = config(entry);
+        if index::is_in_force(entry) {
+            wanted.extend(super::feeds::wanted(&rules, feeds, now));
+        }
+        report(Kind::Config, &entry.meta, wanted)
+    });
     let revocations = state.revocations.objects.iter();
     let revocations = revocations.map(|entry| report(Kind::Revocation, &entry.meta, revocation(entry)));
-    let trust_roots = trust_roots(&state.trust_roots.objects, &roots, store, now);
+    let trust_roots = trust_roots(&state.trust_roots.objects, &roots, store, watched, now);
     of_cluster.chain(of_namespaces).chain(configs).chain(revocations).chain(trust_roots).collect()
 }
 
@@ -67,20 +105,26 @@ fn policies<'a>(
     kind: Kind,
     objects: &'a PolicyObjects,
     roots: &'a TrustRoots,
+    counts: &'a impl Fn(&str) -> bool,
     now: Timestamp,
 ) -> impl Iterator<Item = Report> {
-    objects.iter().map(move |entry| report(kind, &entry.meta, policy(entry, roots, now)))
+    objects.iter().map(move |entry| {
+        // A policy of the cluster needs no delegation.
+        let is_match = entry.meta.namespace.as_deref().is_none_or(counts);
+        report(kind, &entry.meta, policy(entry, roots, is_match, now))
+    })
 }
 
 fn trust_roots<'a>(
     objects: &'a TrustRootObjects,
     roots: &'a TrustRoots,
     store: &'a TrustStore,
+    watched: &'a [LogReport],
     now: Timestamp,
 ) -> impl Iterator<Item = Report> {
     objects.iter().map(move |entry| {
         let status = store.status(&entry.meta.name).unwrap_or_default();
-        report(Kind::TrustRoot, &entry.meta, trust_root(entry, roots, &status, now))
+        report(Kind::TrustRoot, &entry.meta, trust_root(entry, roots, &status, watched, now))
     })
 }
 
@@ -89,7 +133,7 @@ fn report(kind: Kind, meta: &Meta, wanted: Wanted) -> Report {
     Report { target: Target::of(kind, meta), generation, wanted, status }
 }
 
-fn policy(entry: &Entry<Policy, InvalidPolicy>, roots: &TrustRoots, now: Timestamp) -> Wanted {
+fn policy(entry: &Entry<Policy, InvalidPolicy>, roots: &TrustRoots, is_match: bool, now: Timestamp) -> Wanted {
     let ready = match &entry.form {
         Form::Invalid(flaw, last_good) => {
             let then = match last_good {
@@ -106,7 +150,18 @@ fn policy(entry: &Entry<Policy, InvalidPolicy>, roots: &TrustRoots, now: Timesta
                 };
                 Condition::new(Truth::False, reason, format!("{problem}; what needs it is denied"))
             }
-            None => Condition::new(Truth::True, "Accepted", "images are judged by it"),
+            None => match policy.tuf_roles().find_map(|role| Some((role, roots.role(role, now).err()?))) {
+                Some((role, problem)) => {
+                    let message = format!("{role}: {problem}; what needs it is denied");
+                    Condition::new(Truth::False, "TufRoleUnavailable", message)
+                }
+                None if is_match => Condition::new(Truth::True, "Accepted", "images are judged by it"),
+                None => {
+                    let message =
+                        "images are judged by it, and it counts as a match for none: no delegation names its namespace";
+                    Condition::new(Truth::True, "Undelegated", message)
+                }
+            },
         },
     };
     Wanted::default().condition(READY, ready)
@@ -153,6 +208,7 @@ fn trust_root(
     entry: &Entry<RootSpec, RootSpecError>,
     roots: &TrustRoots,
     status: &RootStatus,
+    watched: &[LogReport],
     now: Timestamp,
 ) -> Wanted {
     let name = &entry.meta.name;
@@ -184,6 +240,10 @@ fn trust_root(
     if has_task {
         wanted = wanted.condition(REFRESHED, refreshed(status)).condition(KEPT, kept(status));
     }
+    let known = status.logs.iter().filter_map(|(_, key_id)| worst(watched, key_id));
+    if let Some(worst) = known.max_by_key(|report| report.weight()) {
+        wanted = wanted.condition(LOGS_CONSISTENT, Condition::new(worst.truth, worst.reason, worst.message.clone()));
+    }
     // What is known from before a restart stays until something newer is known.
     if let Some(versions) = status.versions {
         let versions = json!({
@@ -197,7 +257,14 @@ fn trust_root(
             wanted = wanted.field(field, value);
         }
     }
-    wanted.field("digest", status.digest.as_ref().map(|digest| json!(digest))).field("logs", logs(entry, status))
+    wanted
+        .field("digest", status.digest.as_ref().map(|digest| json!(digest)))
+        .field("logs", logs(entry, status, watched))
+}
+
+/// The worst that is known of a log's trees.
+fn worst<'a>(watched: &'a [LogReport], key_id: &str) -> Option<&'a LogReport> {
+    watched.iter().filter(|report| report.key_id == key_id).max_by_key(|report| report.weight())
 }
 
 fn refreshed(status: &RootStatus) -> Condition {
@@ -225,10 +292,13 @@ fn kept(status: &RootStatus) -> Condition {
     }
 }
 
-/// The logs as the status lists them. What others found out about them stays.
-fn logs(entry: &Entry<RootSpec, RootSpecError>, status: &RootStatus) -> Option<Value> {
+/// The logs as the status lists them. What was found out about those that nobody watches now stays.
+fn logs(entry: &Entry<RootSpec, RootSpecError>, status: &RootStatus, watched: &[LogReport]) -> Option<Value> {
     let before = entry.meta.status.get("logs").and_then(Value::as_array);
     let consistency = |key_id: &str| {
+        if let Some(worst) = worst(watched, key_id) {
+            return Some(json!(worst.reason));
+        }
         let found = before?.iter().find(|log| log.get("keyId").and_then(Value::as_str) == Some(key_id))?;
         found.get("consistency").cloned()
     };
@@ -255,6 +325,10 @@ impl Report {
             conditions.and_then(|conditions| conditions.iter().find(of_kind))
         };
         let remark = |(kind, condition): (&&'static str, &Condition)| {
+            // Who watches logs has told of it, once.
+            if *kind == LOGS_CONSISTENT {
+                return None;
+            }
             let text = |field: &str| before(kind).and_then(|before| before.get(field)).and_then(Value::as_str);
             let good = if *kind == STALE { Truth::False } else { Truth::True };
             // Whoever suspended a revocation knows it.
@@ -284,6 +358,7 @@ mod tests {
 
     use super::super::kinds;
     use super::*;
+    use crate::feeds::{FeedStoreOptions, MemoryFeedArchive};
     use crate::trust::PUBLIC_GOOD;
     use crate::trust_store::{MemoryArchive, TrustStoreOptions};
 
@@ -308,9 +383,15 @@ mod tests {
         )
     }
 
+    fn all(state: &State, store: &Arc<TrustStore>, watched: &[LogReport]) -> Vec<Report> {
+        let options = FeedStoreOptions::new(Arc::new(|| Timestamp::UNIX_EPOCH));
+        let feeds = FeedStore::new(options, Arc::clone(store), Arc::new(MemoryFeedArchive::default()));
+        reports(state, &feeds, watched, Timestamp::UNIX_EPOCH)
+    }
+
     /// The only report.
-    fn one(state: &State, store: &TrustStore) -> Report {
-        let mut all = reports(state, store, Timestamp::UNIX_EPOCH);
+    fn one(state: &State, store: &Arc<TrustStore>) -> Report {
+        let mut all = all(state, store, &[]);
         assert_eq!(all.len(), 1);
         all.remove(0)
     }
@@ -346,6 +427,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_policy_of_a_namespace_says_whether_it_counts_as_a_match() {
+        let store = store(TrustRoots::embedded().unwrap());
+        let mut state = State::default();
+        let mut policy = policy_of(PUBLIC_GOOD);
+        (policy["kind"], policy["metadata"]["namespace"]) = (json!("SignaturePolicy"), json!("team-a"));
+        state.namespace_policies.objects.take(Event::Apply(kinds::policy(&policy)));
+        assert_eq!(ready(&one(&state, &store)).1, "Undelegated");
+        let mut said = |team: &str| {
+            let delegation = json!({"namespaceSelector": {"matchLabels": {"team": "a"}}, "images": ["**"]});
+            let config = object("CountersignConfig", "cluster", &json!({"delegations": [delegation]}));
+            state.configs.objects.take(Event::Apply(kinds::config(&config)));
+            let metadata = json!({"metadata": {"name": "team-a", "labels": {"team": team}}});
+            let namespace = serde_json::from_value(metadata).unwrap();
+            state.namespaces.objects.take(Event::Apply(kinds::namespace(namespace)));
+            let all = all(&state, &store, &[]);
+            let config = all.iter().find(|report| report.target.kind == Kind::Config).unwrap();
+            assert_eq!(config.wanted.conditions["FeedsFresh"].reason, "NoFeeds");
+            let policy = all.iter().find(|report| report.target.kind == Kind::NamespacePolicy).unwrap();
+            policy.wanted.conditions[READY].reason
+        };
+        assert_eq!([said("b"), said("a")], ["Undelegated", "Accepted"]);
+    }
+
+    #[tokio::test]
     async fn a_root_tells_what_it_trusts_and_keeps_what_others_say_of_its_logs() {
         let text = include_str!("../../tests/data/bundles/sigstore-java--rekor-v2/trusted_root.json");
         let mut object = object("SignatureTrustRoot", "own", &json!({"trustedRoot": text}));
@@ -371,6 +476,34 @@ mod tests {
         let report = taken(&object, &store);
         assert_eq!(ready(&report).1, "TrustRootInvalid");
         assert!(ready(&report).2.ends_with("what it said before is in force"));
+    }
+
+    #[tokio::test]
+    async fn the_worst_of_a_root_s_logs_is_its_condition_and_is_told_by_others() {
+        let text = include_str!("../../tests/data/bundles/sigstore-java--rekor-v2/trusted_root.json");
+        let object = object("SignatureTrustRoot", "own", &json!({"trustedRoot": text}));
+        let store = store(TrustRoots::default());
+        let mut state = State::default();
+        state.trust_roots.objects.take(Event::Apply(kinds::trust_root(&object)));
+        store.declare(RootSpec::parse(&object).unwrap());
+        let unwatched = one(&state, &store);
+        assert!(!unwatched.wanted.conditions.contains_key(LOGS_CONSISTENT), "nobody watches");
+        let key_id = unwatched.wanted.fields["logs"][0]["keyId"].as_str().unwrap().to_owned();
+        let report =
+            |key_id: &str, truth, reason| LogReport { key_id: key_id.into(), truth, reason, message: "m".into() };
+        let good = || report(&key_id, Truth::True, "Consistent");
+        for (watched, expected) in [
+            (vec![good()], (Truth::True, "Consistent")),
+            (vec![report(&key_id, Truth::Unknown, "Unknown"), good()], (Truth::Unknown, "Unknown")),
+            (vec![good(), report(&key_id, Truth::False, "LogForked"), good()], (Truth::False, "LogForked")),
+            (vec![good(), report("another", Truth::False, "LogForked")], (Truth::True, "Consistent")),
+        ] {
+            let report = all(&state, &store, &watched).remove(0);
+            let condition = &report.wanted.conditions[LOGS_CONSISTENT];
+            assert_eq!((condition.truth, condition.reason), expected);
+            assert_eq!(report.wanted.fields["logs"][0]["consistency"], expected.1);
+            assert!(report.remarks().iter().all(|remark| remark.reason != expected.1), "it was told of already");
+        }
     }
 
     #[test]

@@ -177,16 +177,14 @@ impl Instance {
         &self.services
     }
 
-    /// Starts another log with the name and the key of this instance's: a fork, since it takes in other entries.
-    pub fn fork(&self, tools: &Tools, cosign: &Cosign, issuer: &Issuer, logs: &Path) -> Result<Fork> {
-        let (log, port) = start_log(tools, "fork", &self.folder, logs)?;
-        let tiles = FileServer::start(&self.folder.join(format!("log-{port}")), TILES)?;
-        let services =
-            Services { signing_config: self.folder.join("signing-config-fork.json"), ..self.services.clone() };
-        let address = format!("http://127.0.0.1:{port}");
-        let config = &services.signing_config;
-        write_signing_config_at(cosign, issuer, Some(self), &[&address], &[self], config)?;
-        Ok(Fork { _log: log, tiles, services })
+    /// Another history of the instance's log: a second server with the log's own key and name, which begins anew.
+    pub fn fork_log(&self, tools: &Tools, name: &str, logs: &Path) -> Result<ForkedLog> {
+        let (log, port) = start_log(tools, &format!("{name}-fork"), &self.folder, logs)?;
+        let file = &self.services.signing_config;
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let signing_config = self.folder.join(format!("signing-config-fork-{port}.json"));
+        fs::write(&signing_config, text.replace(&self.addresses.log, &format!("http://127.0.0.1:{port}")))?;
+        Ok(ForkedLog { _log: log, services: Services { signing_config, ..self.services.clone() } })
     }
 
     /// Where the log keeps its head and tiles.
@@ -195,17 +193,21 @@ impl Instance {
     }
 }
 
-/// A log with the key of another, and other entries. Ended when dropped.
+/// A log that signs a history of its own by another log's key, ended when dropped.
 #[derive(Debug)]
-pub struct Fork {
+pub struct ForkedLog {
     _log: Process,
-    /// Its head and tiles.
-    pub tiles: FileServer,
-    /// What signers need to know to have their signatures in it.
-    pub services: Services,
+    services: Services,
 }
 
-/// Starts a log with the key in `folder`, which also takes its tiles, as `log-PORT`.
+impl ForkedLog {
+    /// What signers need to log in this history.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+}
+
+/// Starts a log with the instance's key, and nothing in it.
 fn start_log(tools: &Tools, name: &str, folder: &Path, logs: &Path) -> Result<(Process, u16)> {
     let (log, [port, ..]) =
         service(tools, name, "rekor-server", logs, "/healthz", |command, [http, grpc, metrics]| {
