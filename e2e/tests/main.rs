@@ -16,6 +16,7 @@
 )]
 
 mod certificates;
+mod configuration;
 mod controllers;
 mod failure;
 mod keyless;
@@ -60,7 +61,7 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 15] = [
+const FEATURES: &[(&str, &[Case])] = &[
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
@@ -71,6 +72,7 @@ const FEATURES: [(&str, &[Case]); 15] = [
     ("workloads", workloads::CASES),
     ("updates", updates::CASES),
     ("policies", policies::CASES),
+    ("configuration", configuration::CASES),
     ("controllers", controllers::CASES),
     ("trust roots", trust_roots::CASES),
     ("revocations", revocations::CASES),
