@@ -241,7 +241,20 @@ impl Task {
             client.refresh(now).await?;
             ask(&mut client, now).await
         };
-        tokio::time::timeout(limit, work).await.unwrap_or(Err(RefreshError::Timeout { limit }))
+        let found = tokio::time::timeout(limit, work).await.unwrap_or(Err(RefreshError::Timeout { limit }));
+        self.rise(client.files());
+        found
+    }
+
+    /// Never goes back behind metadata that was verified. Targets that somebody asked for are theirs to keep.
+    fn rise(&mut self, mut files: Files) {
+        let before = self.holdings.floor();
+        files.retain(|name, _| !name.starts_with("targets/") || before.contains_key(name));
+        if *before != files {
+            self.holdings.rise(files);
+            self.unsaved = Some(self.holdings.write());
+            self.record.lock().holdings = self.holdings.clone();
+        }
     }
 
     async fn mirror(&self, store: &TrustStore, tuf: &TufSpec) -> Result<Mirror, MirrorError> {
