@@ -9,6 +9,7 @@ mod output;
 mod review;
 mod revoke;
 mod serve;
+mod trust;
 mod verify;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Command {
     Revoke(Box<revoke::Arguments>),
     /// Serve the admission webhook.
     Serve(Box<serve::Arguments>),
+    /// Show trust roots; verify, update and export what TUF repositories deliver.
+    Trust(Box<trust::Arguments>),
     /// Print the custom resource definitions.
     Crd,
 }
@@ -87,6 +90,7 @@ pub fn run() -> ExitCode {
                 Command::Review(arguments) => review::run(*arguments).await,
                 Command::Revoke(arguments) => revoke::run(*arguments).await,
                 Command::Serve(arguments) => serve::run(*arguments).await,
+                Command::Trust(arguments) => trust::run(*arguments).await,
                 Command::Crd => crd::run(),
             }
         });
