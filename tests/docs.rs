@@ -5,11 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use countersign::policy::{ClusterRules, Policy};
-<<<<<<< HEAD
-use countersign::trust::RootSpec;
-=======
 use countersign::revocation::Revocation;
->>>>>>> 74667d9
+use countersign::trust::RootSpec;
 use serde_json::Value;
 
 #[expect(clippy::disallowed_methods, reason = "a test reads the pages")]
@@ -52,7 +49,6 @@ fn every_policy_in_the_documentation_parses() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn every_trust_root_in_the_documentation_parses() {
     let page = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/trust-roots.md"));
     let mut parsed = 0;
@@ -62,7 +58,9 @@ fn every_trust_root_in_the_documentation_parses() {
         parsed += 1;
     }
     assert!(parsed >= 3, "only {parsed} trust roots were found");
-=======
+}
+
+#[test]
 fn every_revocation_in_the_documentation_parses_and_every_entry_of_it_acts() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/revocation.md");
     let page = read(&path);
@@ -74,7 +72,6 @@ fn every_revocation_in_the_documentation_parses_and_every_entry_of_it_acts() {
         parsed += 1;
     }
     assert!(parsed >= 3, "only {parsed} revocations were found");
->>>>>>> 74667d9
 }
 
 /// A code that a user may meet is explained.

@@ -288,16 +288,11 @@ pub(super) fn client(flags: &RegistryFlags, own_logins: bool) -> Result<Registry
         flags;
     // Not by clap, which would take the variable for a flag that does not go with `--layout`.
     let named = || std::env::var_os("REGISTRY_AUTH_FILE").filter(|value| !value.is_empty()).map(PathBuf::from);
-<<<<<<< HEAD
     let own = || own_logins.then(own_login_file).flatten();
     let credentials = match registry_auth_file.clone().or_else(named).or_else(own) {
         Some(file) => credentials(&file)?,
         None => CredentialStore::default(),
     };
-=======
-    let file = registry_auth_file.clone().or_else(named).or_else(|| own_logins.then(own_login_file).flatten());
-    let credentials = file.map_or_else(|| Ok(CredentialStore::default()), |file| credentials(&file))?;
->>>>>>> 74667d9
     let authorities: Result<Vec<Vec<u8>>, Error> =
         registry_ca.iter().map(|path| read(path).map(String::into_bytes)).collect();
     let options = RegistryOptions {
