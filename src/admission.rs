@@ -81,27 +81,27 @@ struct Envelope {
 /// What is read of the request; the rest, such as the user, must not weigh.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct AdmissionRequest {
-    uid: String,
-    kind: GroupVersionKind,
+pub(crate) struct AdmissionRequest {
+    pub(crate) uid: String,
+    pub(crate) kind: GroupVersionKind,
     #[serde(default)]
     sub_resource: Option<String>,
     #[serde(default)]
     namespace: String,
-    operation: String,
+    pub(crate) operation: String,
     #[serde(default)]
-    object: Value,
+    pub(crate) object: Value,
     #[serde(default)]
-    old_object: Value,
+    pub(crate) old_object: Value,
     #[serde(default)]
     dry_run: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
-struct GroupVersionKind {
-    group: String,
-    version: String,
-    kind: String,
+pub(crate) struct GroupVersionKind {
+    pub(crate) group: String,
+    pub(crate) version: String,
+    pub(crate) kind: String,
 }
 
 /// A review that was decoded and not answered yet. Built only by [`decode`].
@@ -128,7 +128,12 @@ pub async fn answer<S: ImageSource>(
 /// # Errors
 /// The denial of what is no review.
 pub fn decode(body: &[u8]) -> Result<Review, Box<Answered>> {
-    read(body).map(Review).map_err(|(uid, reason)| {
+    let namespaced = |request: AdmissionRequest| match request.namespace.as_str() {
+        // Every kind that we judge lives in a namespace, and policies select by it.
+        "" => Err((request.uid, "the request has no namespace".to_owned())),
+        _ => Ok(Review(request)),
+    };
+    read(body).and_then(namespaced).map_err(|(uid, reason)| {
         let response = deny_undecodable(&uid, &reason);
         Box::new(Answered { response, decided: None })
     })
@@ -166,7 +171,7 @@ pub fn is_review(document: &Value) -> bool {
 }
 
 /// The request in a body, or the uid as far as it can be read and the reason.
-fn read(body: &[u8]) -> Result<AdmissionRequest, (String, String)> {
+pub(crate) fn read(body: &[u8]) -> Result<AdmissionRequest, (String, String)> {
     let document: Value = serde_json::from_slice(body).map_err(|error| (String::new(), error.to_string()))?;
     let uid = document.pointer("/request/uid").and_then(Value::as_str).unwrap_or_default().to_owned();
     let failed = |reason: String| (uid.clone(), reason);
@@ -178,10 +183,6 @@ fn read(body: &[u8]) -> Result<AdmissionRequest, (String, String)> {
         )));
     }
     let request = review.request.ok_or_else(|| failed("it holds no request".to_owned()))?;
-    // Every kind that we judge lives in a namespace, and policies select by it.
-    if request.namespace.is_empty() {
-        return Err(failed("the request has no namespace".to_owned()));
-    }
     if request.uid.is_empty() {
         return Err(failed("the request has no uid".to_owned()));
     }

@@ -5,6 +5,7 @@
 
 mod newer;
 mod online;
+mod sightings;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -35,6 +36,7 @@ use crate::verify::{Anchor, AnchorId, Gathered, SEARCH_LIMIT, is_searchable};
 use crate::workload::ContainerImage;
 
 pub use newer::NewerRoots;
+pub use sightings::Sightings;
 
 /// Candidates of one object that are verified at the same time.
 const TURNS: usize = 2;
@@ -63,6 +65,7 @@ pub struct Judge<S> {
     store: Store,
     logs: RekorClient,
     newer: Option<Arc<dyn NewerRoots>>,
+    sightings: Sightings,
 }
 
 /// What is the same for all images of a request.
@@ -121,7 +124,8 @@ impl<S: ImageSource> Judge<S> {
     /// source's affair.
     pub fn new(source: S, limits: Limits) -> Self {
         let logs = RekorClient::new(RekorOptions::default());
-        Self { source, limits, memory: MemoryBudget::default(), store: Store::default(), logs, newer: None }
+        let (memory, store, sightings) = (MemoryBudget::default(), Store::default(), Sightings::default());
+        Self { source, limits, memory, store, logs, newer: None, sightings }
     }
 
     /// With this much memory for all requests together.
@@ -154,6 +158,13 @@ impl<S: ImageSource> Judge<S> {
     #[must_use]
     pub fn with_newer_roots(mut self, newer: Arc<dyn NewerRoots>) -> Self {
         self.newer = Some(newer);
+        self
+    }
+
+    /// With this memory of where images were seen.
+    #[must_use]
+    pub fn with_sightings(mut self, sightings: Sightings) -> Self {
+        self.sightings = sightings;
         self
     }
 
@@ -238,7 +249,11 @@ impl<S: ImageSource> Judge<S> {
         };
         let revocations = context.revocations;
         // A digest is judged before any network.
-        if let Some(revoked) = reference.digest().and_then(|digest| revocations.artifact(digest)) {
+        if let Some(digest) = reference.digest()
+            && let Some(revoked) = revocations.artifact(digest)
+        {
+            // Should it be an index, what it holds can be found out there.
+            self.sightings.note(digest, reference.repository());
             return Judged::refused(Refused::Revoked(revoked));
         }
         let possible = context.select(reference.repository(), reference.digest());
@@ -258,6 +273,7 @@ impl<S: ImageSource> Judge<S> {
                 return unresolved(possible, context, &problem);
             }
         };
+        self.sightings.note(resolved.digest(), resolved.repository());
         let digest = Some(resolved.digest().clone());
         if let Some(revoked) = revocations.artifact(resolved.digest()) {
             return Judged::new(digest, Finding::Refused(Refused::Revoked(revoked)));

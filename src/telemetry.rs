@@ -112,6 +112,67 @@ struct CacheLabels {
     part: CachePart,
 }
 
+/// How a configuration review ended.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub enum ConfigurationResult {
+    /// Allowed.
+    Allow,
+    /// Denied.
+    Deny,
+    /// Sent away: too many at once.
+    Shed,
+    /// Broken off by a bug.
+    Panicked,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ConfigurationLabels {
+    result: ConfigurationResult,
+}
+
+/// How the refresh of a trust root ended.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+enum RefreshResult {
+    Succeeded,
+    Refused,
+    Failed,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RefreshLabels {
+    result: RefreshResult,
+}
+
+/// The only labels that are no closed list: administrators name roots, and there are few.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RootLabels {
+    root: String,
+}
+
+/// Refreshes of trust roots since the process started.
+#[derive(Clone, Copy, Debug)]
+pub struct RefreshFigures {
+    /// Those that succeeded.
+    pub succeeded: u64,
+    /// Those in which the repository broke a rule.
+    pub refused: u64,
+    /// Those that found no mirror, or no answer in time.
+    pub failed: u64,
+}
+
+/// Figures of one trust root that comes through TUF.
+#[derive(Clone, Debug)]
+pub struct RootFigures {
+    /// Its name.
+    pub root: String,
+    /// Whether policies can be judged by it.
+    pub usable: bool,
+    /// Seconds since it was refreshed.
+    pub age_seconds: Option<i64>,
+    /// Seconds until its metadata expires; negative: since it did.
+    pub expires_in_seconds: Option<i64>,
+}
+
 /// All metric families.
 #[derive(Debug)]
 pub struct Metrics {
@@ -123,6 +184,12 @@ pub struct Metrics {
     cache_hits: Family<CacheLabels, Counter>,
     cache_misses: Family<CacheLabels, Counter>,
     cache_bytes: Family<CacheLabels, Gauge<u64, AtomicU64>>,
+    configuration_reviews: Family<ConfigurationLabels, Counter>,
+    leads: Gauge,
+    refreshes: Family<RefreshLabels, Counter>,
+    root_usable: Family<RootLabels, Gauge>,
+    root_age: Family<RootLabels, Gauge>,
+    root_expires: Family<RootLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -144,7 +211,42 @@ impl Default for Metrics {
         );
         registry.register("cache_misses", "Questions passed on to a registry, or verified", cache_misses.clone());
         registry.register("cache_bytes", "Bytes held in memory", cache_bytes.clone());
-        Self { registry, reviews, seconds, policies, invalid_policies, cache_hits, cache_misses, cache_bytes }
+        let (configuration_reviews, leads, refreshes) = (Family::default(), Gauge::default(), Family::default());
+        registry.register(
+            "configuration_reviews",
+            "Admission reviews of our own kinds, by how they ended",
+            configuration_reviews.clone(),
+        );
+        registry.register("leads", "1 on the replica that writes status and Events", leads.clone());
+        registry.register(
+            "trust_root_refreshes",
+            "Refreshes of trust roots through TUF, by how they ended",
+            refreshes.clone(),
+        );
+        let (root_usable, root_age, root_expires) = (Family::default(), Family::default(), Family::default());
+        registry.register("trust_root_usable", "1 if policies can be judged by the trust root", root_usable.clone());
+        registry.register("trust_root_age_seconds", "Time since the trust root was refreshed", root_age.clone());
+        registry.register(
+            "trust_root_expires_in_seconds",
+            "Time until metadata of the trust root expires; negative: since it did",
+            root_expires.clone(),
+        );
+        Self {
+            registry,
+            reviews,
+            seconds,
+            policies,
+            invalid_policies,
+            cache_hits,
+            cache_misses,
+            cache_bytes,
+            configuration_reviews,
+            leads,
+            refreshes,
+            root_usable,
+            root_age,
+            root_expires,
+        }
     }
 }
 
@@ -164,6 +266,41 @@ impl Metrics {
     /// Counts a review that was sent away.
     pub fn count(&self, result: ReviewResult) {
         self.reviews.get_or_create(&ReviewLabels { result }).inc();
+    }
+
+    /// Counts a review of one of our own kinds.
+    pub fn configured(&self, result: ConfigurationResult) {
+        self.configuration_reviews.get_or_create(&ConfigurationLabels { result }).inc();
+    }
+
+    /// Takes over whether this replica writes for all.
+    pub fn leads(&self, leads: bool) {
+        self.leads.set(i64::from(leads));
+    }
+
+    /// Takes over how refreshes ended. Those of a root that is declared no more are not taken back.
+    pub fn refreshed(&self, RefreshFigures { succeeded, refused, failed }: RefreshFigures) {
+        for (result, count) in
+            [(RefreshResult::Succeeded, succeeded), (RefreshResult::Refused, refused), (RefreshResult::Failed, failed)]
+        {
+            self.refreshes.get_or_create(&RefreshLabels { result }).inner().fetch_max(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes over the figures of all trust roots; those that are not among them are forgotten.
+    pub fn trust_roots(&self, figures: impl IntoIterator<Item = RootFigures>) {
+        for family in [&self.root_usable, &self.root_age, &self.root_expires] {
+            family.clear();
+        }
+        for RootFigures { root, usable, age_seconds, expires_in_seconds } in figures {
+            let labels = RootLabels { root };
+            self.root_usable.get_or_create(&labels).set(i64::from(usable));
+            for (family, seconds) in [(&self.root_age, age_seconds), (&self.root_expires, expires_in_seconds)] {
+                if let Some(seconds) = seconds {
+                    family.get_or_create(&labels).set(seconds);
+                }
+            }
+        }
     }
 
     /// Takes over the figures of the store, which counts by itself.
@@ -212,5 +349,29 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn a_root_that_is_gone_has_no_figures() {
+        let metrics = Metrics::default();
+        let figures = |root: &str, age_seconds| RootFigures {
+            root: root.to_owned(),
+            usable: true,
+            age_seconds,
+            expires_in_seconds: Some(-3),
+        };
+        metrics.trust_roots([figures("a", None), figures("b", Some(5))]);
+        let text = metrics.render((0, 0));
+        for line in [
+            r#"countersign_trust_root_usable{root="a"} 1"#,
+            r#"countersign_trust_root_age_seconds{root="b"} 5"#,
+            r#"countersign_trust_root_expires_in_seconds{root="b"} -3"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+        assert!(!text.contains(r#"age_seconds{root="a"}"#), "{text}");
+        metrics.trust_roots([figures("b", None)]);
+        let text = metrics.render((0, 0));
+        assert!(!text.contains(r#"root="a""#) && !text.contains(r#"age_seconds{root="b"}"#), "{text}");
     }
 }

@@ -87,6 +87,7 @@ fn every_code_is_documented() {
         "src/policy/authority.rs",
         "src/policy/evaluate.rs",
         "src/policy/feed.rs",
+        "src/feeds/status.rs",
         "src/policy/identity.rs",
         "src/policy/proofs.rs",
         "src/policy/window.rs",

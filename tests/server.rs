@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use countersign::admission::NamespaceLookup;
+use countersign::configuration::References;
 use countersign::judge::Judge;
 use countersign::policy::{Policy, Snapshot, Unmatched};
 use countersign::registry::{Limits, RegistryOptions};
@@ -45,6 +46,16 @@ impl NamespaceLookup for Cluster {
     }
 
     fn revocations(&self) -> Option<Revocations> {
+        None
+    }
+}
+
+impl References for Cluster {
+    fn delegates_to(&self, _namespace: &str) -> Option<bool> {
+        None
+    }
+
+    fn has_trust_root(&self, _name: &str) -> Option<bool> {
         None
     }
 }
@@ -308,6 +319,40 @@ async fn nothing_is_judged_before_there_is_something_to_judge_by() {
         for line in [
             r#"countersign_admission_reviews_total{result="NotReady"} 1"#,
             r#"countersign_admission_reviews_total{result="Allow"} 1"#,
+        ] {
+            assert!(metrics.contains(line), "{line} is not in {metrics}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn our_own_kinds_are_judged_whatever_there_is_to_judge_images_by() {
+    with_server(Given::default(), async |server| {
+        server.cluster.ready.store(false, Ordering::Relaxed);
+        let address = server.webhook("").replace("/validate", "/configuration?timeout=5s");
+        let post = async |body: Vec<u8>| {
+            let answer = server.client.post(&address).body(body).send().await.unwrap();
+            (answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or(Value::Null))
+        };
+        let review = |spec: Value| {
+            let object = json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureTrustRoot", "metadata": {"name": "public-good"},
+                "spec": spec});
+            let kind = json!({"group": "policy.countersign.dev", "version": "v1alpha1", "kind": "SignatureTrustRoot"});
+            let request = json!({"uid": "u", "operation": "CREATE", "kind": kind, "object": object});
+            json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string().into_bytes()
+        };
+        let (status, answer) = post(review(json!({"publicGood": {}}))).await;
+        assert_eq!((status, &answer["response"]), (200, &json!({"uid": "u", "allowed": true})));
+        let (status, answer) = post(review(json!({"publicGood": {}, "typo": 1}))).await;
+        assert_eq!((status, &answer["response"]["allowed"]), (200, &json!(false)));
+        assert!(answer["response"]["status"]["message"].as_str().unwrap().contains("typo"), "{answer}");
+        assert_eq!(post(b"[".repeat(100_000)).await.1["response"]["allowed"], false);
+        assert_eq!(post(vec![b' '; 9 << 20]).await.0, 413);
+        let (_, metrics) = server.get("/metrics").await;
+        for line in [
+            r#"countersign_configuration_reviews_total{result="Allow"} 1"#,
+            r#"countersign_configuration_reviews_total{result="Deny"} 2"#,
         ] {
             assert!(metrics.contains(line), "{line} is not in {metrics}");
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rcgen::KeyPair;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::certificate::Authority;
 use crate::http::client;
@@ -20,6 +20,9 @@ use crate::tools::Tools;
 
 /// Both take a few seconds at most.
 const START_LIMIT: Duration = Duration::from_secs(90);
+
+/// Resources of an API group, and what may be done to them.
+pub type Rule<'r> = (&'r str, &'r [&'r str], &'r [&'r str]);
 
 /// A running cluster.
 #[derive(Debug)]
@@ -122,7 +125,16 @@ impl Cluster {
     }
 
     /// Lets `user` do this, cluster-wide: resources of an API group, and verbs.
-    pub fn grant(&self, user: &str, rules: &[(&str, &[&str], &[&str])]) -> Result<()> {
+    pub fn grant(&self, user: &str, rules: &[Rule<'_>]) -> Result<()> {
+        self.grant_by("ClusterRole", &json!({"name": user}), user, rules)
+    }
+
+    /// Lets `user` do this in one namespace.
+    pub fn grant_within(&self, namespace: &str, user: &str, rules: &[Rule<'_>]) -> Result<()> {
+        self.grant_by("Role", &json!({"name": user, "namespace": namespace}), user, rules)
+    }
+
+    fn grant_by(&self, kind: &str, metadata: &Value, user: &str, rules: &[Rule<'_>]) -> Result<()> {
         let rules: Vec<_> = rules
             .iter()
             .map(|(group, resources, verbs)| json!({"apiGroups": [group], "resources": resources, "verbs": verbs}))
@@ -130,13 +142,13 @@ impl Cluster {
         ensure!(!rules.is_empty(), "nothing is granted to {user}");
         let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
             {
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-                "metadata": {"name": user}, "rules": rules,
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind,
+                "metadata": metadata, "rules": rules,
             },
             {
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                "metadata": {"name": user},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user},
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"),
+                "metadata": metadata,
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": user},
                 "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
             },
         ]});

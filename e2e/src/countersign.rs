@@ -18,6 +18,10 @@ use crate::process::{Process, run, start_on_free_ports};
 
 /// The name of our webhook, by which denials of ours are told from others.
 pub const WEBHOOK_NAME: &str = "validate.countersign.dev";
+/// The name of the webhook for our own kinds.
+pub const CONFIGURATION_WEBHOOK_NAME: &str = "configuration.countersign.dev";
+/// The label of the objects of our own kinds about which that webhook is asked.
+pub const JUDGED_LABEL: &str = "e2e.countersign.dev/judged";
 /// The custom resource of the policies, as `kubectl` takes it.
 pub const POLICIES: &str = "clustersignaturepolicies.policy.countersign.dev";
 /// The label by which a second instance is asked only about some namespaces.
@@ -35,6 +39,8 @@ pub struct Options {
     pub unmatched: &'static str,
     /// Registries that are spoken to over plain HTTP.
     pub plain_http_registries: Vec<String>,
+    /// Where it keeps its Lease and what outlives it.
+    pub namespace: String,
     /// Further arguments.
     pub arguments: Vec<OsString>,
 }
@@ -78,6 +84,7 @@ impl Countersign {
                     .arg(path("key"))
                     .arg("--kubeconfig")
                     .arg(kubeconfig);
+                command.args(["--namespace", &options.namespace, "--pod-name", name]);
                 for registry in &options.plain_http_registries {
                     command.args(["--plain-http-registry", registry]);
                 }
@@ -118,6 +125,36 @@ impl Countersign {
         kubectl.accepts(&["apply"], Some(&configuration)).map(drop)
     }
 
+    /// Has the API server ask this instance about the objects of our own kinds that carry [`JUDGED_LABEL`].
+    pub fn register_configuration(&self, kubectl: &Kubectl) -> Result<()> {
+        let rule = json!({
+            "apiGroups": ["policy.countersign.dev"], "apiVersions": ["v1alpha1"], "operations": ["CREATE", "UPDATE"],
+            "resources": ["clustersignaturepolicies", "signaturepolicies", "signaturetrustroots", "signaturerevocations",
+                "countersignconfigs"],
+        });
+        let configuration = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": format!("{}-configuration", self.name)},
+            "webhooks": [{
+                "name": CONFIGURATION_WEBHOOK_NAME,
+                "clientConfig": {
+                    "url": format!("https://127.0.0.1:{}/configuration", self.port),
+                    "caBundle": BASE64_STANDARD.encode(self.authority.certificate()),
+                },
+                "rules": [rule],
+                "objectSelector": {"matchLabels": {JUDGED_LABEL: "true"}},
+                "matchPolicy": "Equivalent", "failurePolicy": "Fail", "timeoutSeconds": 10,
+                "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            }],
+        });
+        kubectl.accepts(&["apply"], Some(&configuration)).map(drop)
+    }
+
+    /// The name by which it stands in the Lease.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The body of a GET from the probe port, which must succeed.
     pub fn probe(&self, path: &str) -> Result<String> {
         get(self.probe_port, path)
@@ -132,14 +169,18 @@ impl Countersign {
     pub fn stop(self) {
         self.process.stop();
     }
+
+    /// Ends it without a word, as the end of its machine would.
+    pub fn kill(self) -> Result<()> {
+        self.process.kill()
+    }
 }
 
 /// Installs the custom resources from `countersign crd`.
 pub fn install_crds(binary: &Path, kubectl: &Kubectl) -> Result<()> {
     let crds = run(Command::new(binary).arg("crd"), &[])?.success()?.stdout;
     kubectl.run(&["apply", "--server-side", "-f", "-"], &crds)?.success()?;
-    let crd = format!("crd/{POLICIES}");
-    kubectl.accepts(&["wait", "--for=condition=Established", "--timeout=30s", &crd], None).map(drop)
+    kubectl.accepts(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"], None).map(drop)
 }
 
 fn get(port: u16, path: &str) -> Result<String> {

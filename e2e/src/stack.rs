@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Rule};
 use crate::cosign::{Cosign, KeyPair};
 use crate::countersign::{Countersign, INSTANCE_LABEL, Options, POLICIES, install_crds};
 use crate::kubectl::{Kubectl, denied, is_denial};
@@ -25,6 +25,8 @@ use crate::tools::{Tools, countersign_binary, repository_root};
 const EFFECT_LIMIT: Duration = Duration::from_secs(15);
 /// The Kubernetes user as which countersign runs.
 const USER: &str = "countersign";
+/// The namespace in which instances keep what they share, unless a case gives them another.
+const NAMESPACE: &str = "countersign-system";
 /// The instance that every namespace but those of other instances has.
 const MAIN: &str = "countersign";
 
@@ -133,9 +135,25 @@ impl Stack {
 
     /// Starts another instance that is asked about the namespaces of [`Sandbox::with_instance`].
     pub fn start_instance(&self, name: &str, unmatched: &'static str, arguments: &[&str]) -> Result<Countersign> {
-        let instance = self.start_unregistered(name, unmatched, arguments)?;
+        let instance = self.start_unregistered(name, unmatched, NAMESPACE, arguments)?;
         instance.register(self.cluster.kubectl(), &json!({"matchLabels": {INSTANCE_LABEL: name}}))?;
         Ok(instance)
+    }
+
+    /// Starts another instance that nobody asks, and that keeps what it shares in a namespace of [`Self::create_own_namespace`].
+    pub fn start_within(&self, namespace: &str, name: &str, arguments: &[&str]) -> Result<Countersign> {
+        self.start_unregistered(name, "Allow", namespace, arguments)
+    }
+
+    /// A namespace in which instances may keep what they share.
+    pub fn create_own_namespace(&self, namespace: &str) -> Result<()> {
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        self.cluster.kubectl().accepts(&["create"], Some(&object))?;
+        let rules: &[Rule<'_>] = &[
+            ("coordination.k8s.io", &["leases"], &["get", "create", "update"]),
+            ("", &["configmaps"], &["get", "create", "update"]),
+        ];
+        self.cluster.grant_within(namespace, USER, rules)
     }
 
     fn private(&self) -> Result<&Private> {
@@ -159,26 +177,44 @@ impl Stack {
     fn start_main(&self) -> Result<Countersign> {
         let kubectl = self.cluster.kubectl();
         install_crds(&countersign_binary()?, kubectl)?;
+        // What the README asks for, and nothing else.
+        let kinds = [
+            "clustersignaturepolicies",
+            "signaturepolicies",
+            "signaturetrustroots",
+            "signaturerevocations",
+            "countersignconfigs",
+        ];
+        let status = kinds.map(|kind| format!("{kind}/status"));
         self.cluster.grant(
             USER,
             &[
-                ("policy.countersign.dev", &["*"], &["get", "list", "watch"]),
-                ("policy.countersign.dev", &["clustersignaturepolicies/status"], &["patch", "update"]),
+                ("policy.countersign.dev", &kinds, &["get", "list", "watch"]),
+                ("policy.countersign.dev", &status.each_ref().map(String::as_str), &["patch"]),
                 ("", &["namespaces"], &["get", "list", "watch"]),
+                ("events.k8s.io", &["events"], &["create", "patch"]),
             ],
         )?;
-        let main = self.start_unregistered(MAIN, "Allow", &[])?;
+        self.create_own_namespace(NAMESPACE)?;
+        let main = self.start_unregistered(MAIN, "Allow", NAMESPACE, &[])?;
         let others = json!({"matchExpressions": [{"key": INSTANCE_LABEL, "operator": "DoesNotExist"}]});
         main.register(kubectl, &others)?;
         Ok(main)
     }
 
-    fn start_unregistered(&self, name: &str, unmatched: &'static str, arguments: &[&str]) -> Result<Countersign> {
+    fn start_unregistered(
+        &self,
+        name: &str,
+        unmatched: &'static str,
+        namespace: &str,
+        arguments: &[&str],
+    ) -> Result<Countersign> {
         let all = [&self.with_referrers, &self.without_referrers, &self.basic, &self.token];
         let options = Options {
             name: name.to_owned(),
             unmatched,
             plain_http_registries: all.map(|registry| registry.host().to_owned()).into(),
+            namespace: namespace.to_owned(),
             arguments: arguments.iter().map(Into::into).collect(),
         };
         let kubeconfig = self.cluster.kubeconfig_for(USER)?;

@@ -15,6 +15,7 @@
 )]
 
 mod certificates;
+mod controllers;
 mod failure;
 mod keyless;
 mod keys;
@@ -45,7 +46,7 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 10] = [
+const FEATURES: [(&str, &[Case]); 11] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
@@ -55,6 +56,7 @@ const FEATURES: [(&str, &[Case]); 10] = [
     ("workloads", workloads::CASES),
     ("updates", updates::CASES),
     ("policies", policies::CASES),
+    ("controllers", controllers::CASES),
     ("failure", failure::CASES),
 ];
 
@@ -132,6 +134,11 @@ fn main() -> ExitCode {
     }
     println!("logs: {}", stack.keep().display());
     ExitCode::FAILURE
+}
+
+/// Prints a figure that a case measured.
+pub(crate) fn say(text: &str) {
+    println!("        {text}");
 }
 
 /// A namespace named after the case.

@@ -5,6 +5,7 @@
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct inside a function of its own")]
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,10 @@ use serde::{Deserialize, Serialize};
     kind = "ClusterSignaturePolicy",
     shortname = "csp",
     category = "countersign",
+    status = "ClusterSignaturePolicyStatus",
     doc = "Which images must carry which signatures and attestations, for the whole cluster.",
     printcolumn = r#"{"name":"Action","type":"string","jsonPath":".spec.action"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -439,4 +442,17 @@ pub struct AuthorityName {
     /// The name of an authority of this policy.
     #[schemars(length(min = 1, max = 63))]
     pub authority: String,
+}
+
+/// What the controller knows of a policy.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterSignaturePolicyStatus {
+    /// The generation of `spec` that this is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`: images can be judged by it; if not, why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
 }

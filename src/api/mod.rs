@@ -13,8 +13,9 @@ mod signature_trust_root;
 
 pub use cluster_signature_policy::{
     Action, Attestation, Authority, AuthorityName, CertificateIdentity, Certificates, ClaimMatch,
-    ClusterSignaturePolicy, ClusterSignaturePolicySpec, Identity, Key, Keyless, LabelExpression, LabelOperator,
-    LabelSelector, Match, Proofs, Requirement, RequirementItem, SigningWindow, StringMatch, Tags, TufRole,
+    ClusterSignaturePolicy, ClusterSignaturePolicySpec, ClusterSignaturePolicyStatus, Identity, Key, Keyless,
+    LabelExpression, LabelOperator, LabelSelector, Match, Proofs, Requirement, RequirementItem, SigningWindow,
+    StringMatch, Tags, TufRole,
 };
 pub use countersign_config::{
     CountersignConfig, CountersignConfigSpec, CountersignConfigStatus, Delegation, Exemption, Feed, FeedAllowance,

@@ -89,7 +89,7 @@ pub fn run() -> ExitCode {
                 Command::Verify(arguments) => verify::run(*arguments).await,
                 Command::Review(arguments) => review::run(*arguments).await,
                 Command::Revoke(arguments) => revoke::run(*arguments).await,
-                Command::Serve(arguments) => serve::run(*arguments).await,
+                Command::Serve(arguments) => Box::pin(serve::run(*arguments)).await,
                 Command::Trust(arguments) => trust::run(*arguments).await,
                 Command::Crd => crd::run(),
             }

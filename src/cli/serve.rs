@@ -1,30 +1,37 @@
 //! `countersign serve`: the webhook in a cluster.
 //!
-//! Wires watches, registry, judge and server together, and ends with them.
+//! Wires watches, controllers, registry, judge and server together, and ends with them.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::{Error, Exit, input, now, surroundings};
 use crate::admission::NamespaceLookup;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ConfigMapArchive, ConfigMapLedger, Controllers, Indexes, LedgerFeedArchive};
+use crate::configuration::References;
 use crate::decision::escaped;
-use crate::judge::Judge;
+use crate::feeds::{FeedStore, FeedStoreOptions};
+use crate::image::Digest;
+use crate::judge::{Judge, NewerRoots, Sightings};
 use crate::policy::{Snapshot, Unmatched};
-use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES};
+use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES, RegistryClient};
 use crate::revocation::Revocations;
 use crate::server::{self, Bounds, ServerSettings, Snapshots, Sockets};
 use crate::settings::{RegistryFlags, TrustRootFlag, UnmatchedFlag, lifetime, seconds};
 use crate::store::{Store, StoreSettings};
-use crate::telemetry::{self, LogFilter, LogFormat};
+use crate::telemetry::{self, LogFilter, LogFormat, Metrics, RefreshFigures, RootFigures};
+use crate::trust_store::{TrustStore, TrustStoreOptions};
 
 /// The least that `--memory-budget` may be: below it, one review could not be sure of its share.
 const LEAST_MEMORY_MIB: i64 = (LEAST_MEMORY_BYTES >> 20).cast_signed();
@@ -50,6 +57,15 @@ pub(super) struct Arguments {
     /// How to reach the API server. Absent: as any client in a pod or on a workstation does.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// The namespace in which the replicas keep what they share: a Lease, and `ConfigMap`s. Absent: that of the pod or the kubeconfig.
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
+    namespace: Option<String>,
+    /// The name of this replica among the others, as it stands in the Lease. Absent: one made up at random.
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pod_name: Option<String>,
+    /// Take TUF repositories of this machine over plain HTTP. For tests.
+    #[arg(long)]
+    insecure_loopback_mirrors: bool,
     /// A trust root for policies by name, from a file. May be repeated.
     #[arg(long, value_name = "NAME=FILE")]
     trust_root: Vec<TrustRootFlag>,
@@ -89,27 +105,70 @@ pub(super) struct Arguments {
     registry: RegistryFlags,
 }
 
-impl NamespaceLookup for Cluster {
+/// What the server asks for.
+struct Surroundings {
+    cluster: Arc<Cluster>,
+    controllers: Controllers,
+}
+
+impl NamespaceLookup for Surroundings {
     async fn labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
-        self.namespace_labels(name).await
+        self.cluster.namespace_labels(name).await
     }
 
     fn revocations(&self) -> Option<Revocations> {
-        self.last_published().map(|snapshot| snapshot.revocations().clone())
+        self.cluster.last_published().map(|snapshot| snapshot.revocations().clone())
     }
 }
 
-impl Snapshots for Cluster {
+impl References for Surroundings {
+    fn has_trust_root(&self, name: &str) -> Option<bool> {
+        Some(self.cluster.last_published()?.roots().names().any(|known| known == name))
+    }
+
+    fn delegates_to(&self, namespace: &str) -> Option<bool> {
+        let snapshot = self.cluster.last_published()?;
+        Some(snapshot.rules().delegates_to(&snapshot.namespace(namespace).labels))
+    }
+}
+
+impl Snapshots for Surroundings {
     fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
-        Self::snapshot(self).map_err(|error| error.to_string())
+        self.cluster.snapshot().map_err(|error| error.to_string())
     }
 
     fn ready(&self) -> Result<(), String> {
-        Self::ready(self).map_err(|error| error.to_string())
+        self.cluster.ready().map_err(|error| error.to_string())
     }
 
     fn policy_counts(&self) -> (usize, usize) {
-        self.last_published().map_or((0, 0), |snapshot| snapshot.policy_counts())
+        self.cluster.last_published().map_or((0, 0), |snapshot| snapshot.policy_counts())
+    }
+
+    fn observe(&self, metrics: &Metrics) {
+        metrics.leads(self.controllers.leadership().holds());
+        let store = self.cluster.store();
+        let sums = store.refreshes();
+        metrics.refreshed(RefreshFigures { succeeded: sums.succeeded, refused: sums.refused, failed: sums.failed });
+        let figures = store.readings(now()).into_iter().map(|reading| RootFigures {
+            root: reading.name,
+            usable: reading.usable,
+            age_seconds: reading.age_seconds,
+            expires_in_seconds: reading.expires_in_seconds,
+        });
+        metrics.trust_roots(figures);
+    }
+}
+
+/// Looks into indexes where images were seen.
+struct SeenIndexes {
+    sightings: Sightings,
+    registry: Arc<RegistryClient>,
+}
+
+impl Indexes for SeenIndexes {
+    fn below<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<Option<Vec<Digest>>, String>> {
+        async { self.sightings.below(digest, &*self.registry).await.map_err(|error| error.to_string()) }.boxed()
     }
 }
 
@@ -121,6 +180,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         tls_key,
         client_ca,
         kubeconfig,
+        namespace,
+        pod_name,
+        insecure_loopback_mirrors,
         trust_root,
         unmatched,
         timeout,
@@ -143,12 +205,32 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         listing_lifetime: listing_ttl,
     });
     let source = store.over(input::client(&registry, false)?);
-    let judge = Judge::new(source, Limits::default()).with_memory(memory).with_store(store);
     let client = client(kubeconfig).await?;
-    let cluster = Cluster::new(client, roots, Unmatched::from(unmatched));
+    let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+    let identity = pod_name.unwrap_or_else(|| format!("countersign-{:016x}", RandomState::new().hash_one(0_u8)));
+    let registry = Arc::new(input::client(&registry, false)?);
+    let options = TrustStoreOptions {
+        plain_loopback: insecure_loopback_mirrors,
+        registry: Some(Arc::clone(&registry)),
+        ..TrustStoreOptions::new(roots, Arc::new(now))
+    };
+    let trust_store = TrustStore::new(options, Arc::new(ConfigMapArchive::new(client.clone(), &namespace)));
+    let sightings = Sightings::default();
+    let newer: Arc<dyn NewerRoots> = Arc::<TrustStore>::clone(&trust_store);
+    let judge = Judge::new(source, Limits::default())
+        .with_memory(memory)
+        .with_store(store)
+        .with_newer_roots(newer)
+        .with_sightings(sightings.clone());
+    let indexes = SeenIndexes { sightings, registry };
+    let kept = LedgerFeedArchive::new(ConfigMapLedger::new(client.clone(), &namespace));
+    let feeds = FeedStore::new(FeedStoreOptions::new(Arc::new(now)), trust_store, Arc::new(kept));
+    let cluster = Cluster::new(client.clone(), &namespace, feeds, Unmatched::from(unmatched));
+    let controllers = Controllers::new(client, &namespace, &identity, now);
+    let seen = Arc::new(Surroundings { cluster: Arc::clone(&cluster), controllers });
     let bind = |address: SocketAddr| TcpListener::bind(address).map_err(|error| surroundings("listening", &error));
     let (webhook, probes) = (bind(listen)?, bind(probe_listen)?);
-    tracing::info!(%listen, %probe_listen, version = env!("CARGO_PKG_VERSION"), "serving");
+    tracing::info!(%listen, %probe_listen, namespace, identity, version = env!("CARGO_PKG_VERSION"), "serving");
     let settings = ServerSettings {
         tls_certificate: tls_cert,
         tls_key,
@@ -159,13 +241,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         bounds: Bounds::default(),
     };
     let sockets = Sockets { webhook, probes };
-    let serve = server::serve(settings, sockets, judge, Arc::clone(&cluster), now, server::terminated());
-    tokio::select! {
-        served = serve => served.map_err(|error| surroundings("serving", &error))?,
+    let serve = server::serve(settings, sockets, judge, Arc::clone(&seen), now, server::terminated());
+    let served = tokio::select! {
+        served = serve => served.map_err(|error| surroundings("serving", &error)),
         // The watches never end by themselves; if they do, an instance that sees nothing must not stay.
-        () = cluster.watch() => return Err(surroundings("watching", &"the watches ended")),
-    }
-    Ok(Exit::Allowed)
+        () = Arc::clone(&cluster).watch() => Err(surroundings("watching", &"the watches ended")),
+        () = seen.controllers.run(&cluster, &indexes) => Err(surroundings("controlling", &"the controllers ended")),
+    };
+    seen.controllers.release().await;
+    served.map(|()| Exit::Allowed)
 }
 
 pub(super) async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, Error> {

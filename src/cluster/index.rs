@@ -1,138 +1,77 @@
-//! The policies and namespaces that a watch has seen, and the snapshot made of them.
+//! The snapshot made of what the watches have seen.
 //!
-//! No client and no clock: events in, snapshot out. One object that does not parse never hides the others, and is never dropped: its
-//! last good form stays in force if it has one, and it denies whatever else it selects.
+//! A policy that does not parse denies what it selects, and stays in force in its last good form where it had one. So do
+//! the cluster's own rules; without a last good form they loosen nothing. A revocation that does not parse keeps its last good form; one with
+//! entries that do not parse keeps the others. What a trust root object says is `trust_store`'s affair: here the roots are what it made of them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use serde_json::Value;
+use super::kinds::InvalidConfig;
+use super::objects::{Entry, Form};
+use super::watched::State;
+use crate::policy::{ClusterRules, Feeds, NamespaceLabels, Snapshot, Unmatched};
+use crate::revocation::Revocations;
+use crate::trust::{RoleName, TrustRoots};
 
-use crate::policy::{InvalidPolicy, Policy, Snapshot, Unmatched};
-use crate::trust::TrustRoots;
+/// The one name that the cluster's own rules have.
+const CONFIG: &str = "cluster";
 
-type Labels = BTreeMap<String, String>;
-
-/// What the watches have seen.
-#[derive(Debug, Default)]
-pub struct Index {
-    policies: BTreeMap<String, Entry>,
-    namespaces: BTreeMap<String, Labels>,
-    /// A list that is still coming in; it replaces the map when it is complete, and never before.
-    listed_policies: BTreeMap<String, Entry>,
-    listed_namespaces: BTreeMap<String, Labels>,
+/// The snapshot of everything seen. `unmatched` is what happens to unmatched images where no object says it.
+pub(super) fn snapshot(state: &State, roots: &TrustRoots, feeds: Feeds, unmatched: Unmatched) -> Snapshot {
+    let policies = || state.policies.objects.iter().chain(state.namespace_policies.objects.iter());
+    let valid = policies().filter_map(|entry| entry.form.in_force().cloned()).collect();
+    let invalid = policies().filter_map(|entry| entry.form.flaw().cloned()).collect();
+    let namespaces = state.namespaces.objects.iter().filter_map(|entry| {
+        let labels = entry.form.in_force()?;
+        Some((entry.meta.name.clone(), (**labels).clone()))
+    });
+    let revocations = state.revocations.objects.iter().filter_map(|entry| entry.form.in_force().cloned());
+    let revocations = revocations.chain(feeds.revocations().cloned());
+    Snapshot::new(roots.clone(), unmatched)
+        .with_rules(rules(state, unmatched))
+        .with_policies(valid, invalid)
+        .with_namespaces(namespaces.collect())
+        .with_revocations(Revocations::new(revocations.collect()))
+        .with_feeds(feeds)
 }
 
-/// A policy object by name. `uid` tells an object that was deleted and created again from one that was changed.
-#[derive(Clone, Debug)]
-struct Entry {
-    uid: String,
-    state: Parsed,
+/// The delegated TUF roles whose signers a policy asks for.
+pub(super) fn roles(state: &State) -> BTreeSet<RoleName> {
+    let policies = state.policies.objects.iter().chain(state.namespace_policies.objects.iter());
+    policies.filter_map(|entry| entry.form.in_force()).flat_map(|policy| policy.tuf_roles().cloned()).collect()
 }
 
-#[derive(Clone, Debug)]
-enum Parsed {
-    Valid(Arc<Policy>),
-    /// What it says now, and its last good form if it had one.
-    Invalid(Arc<InvalidPolicy>, Option<Arc<Policy>>),
+/// The cluster's own rules that are in force.
+pub(super) fn rules(state: &State, unmatched: Unmatched) -> ClusterRules {
+    let Some(entry) = state.configs.objects.iter().find(|entry| entry.meta.name == CONFIG) else {
+        return ClusterRules::without_object(unmatched);
+    };
+    match &entry.form {
+        Form::Valid(rules) | Form::Invalid(_, Some(rules)) => (**rules).clone(),
+        Form::Invalid(flaw, None) => flaw.salvaged.clone(),
+    }
 }
 
-impl Index {
-    /// A new list begins.
-    pub fn start_policies(&mut self) {
-        self.listed_policies.clear();
-    }
+/// Whether this is the object whose rules count.
+pub(super) fn is_in_force(entry: &Entry<ClusterRules, InvalidConfig>) -> bool {
+    entry.meta.name == CONFIG
+}
 
-    /// An object of the list.
-    pub fn list_policy(&mut self, object: &Value) {
-        let (name, entry) = self.parse(object);
-        self.listed_policies.insert(name, entry);
-    }
-
-    /// The list is complete and replaces what was known.
-    pub fn finish_policies(&mut self) {
-        self.policies = std::mem::take(&mut self.listed_policies);
-    }
-
-    /// An object was created or changed.
-    pub fn apply_policy(&mut self, object: &Value) {
-        let (name, entry) = self.parse(object);
-        self.policies.insert(name, entry);
-    }
-
-    /// An object was deleted.
-    pub fn delete_policy(&mut self, name: &str) {
-        self.policies.remove(name);
-    }
-
-    /// A new list begins.
-    pub fn start_namespaces(&mut self) {
-        self.listed_namespaces.clear();
-    }
-
-    /// A namespace of the list.
-    pub fn list_namespace(&mut self, name: String, labels: Labels) {
-        self.listed_namespaces.insert(name, labels);
-    }
-
-    /// The list is complete and replaces what was known.
-    pub fn finish_namespaces(&mut self) {
-        self.namespaces = std::mem::take(&mut self.listed_namespaces);
-    }
-
-    /// A namespace was created or changed.
-    pub fn apply_namespace(&mut self, name: String, labels: Labels) {
-        self.namespaces.insert(name, labels);
-    }
-
-    /// A namespace was deleted.
-    pub fn delete_namespace(&mut self, name: &str) {
-        self.namespaces.remove(name);
-    }
-
-    /// The snapshot of everything seen.
-    pub fn snapshot(&self, roots: TrustRoots, unmatched: Unmatched) -> Snapshot {
-        let mut valid = Vec::new();
-        let mut invalid = Vec::new();
-        for entry in self.policies.values() {
-            match &entry.state {
-                Parsed::Valid(policy) => valid.push(Arc::clone(policy)),
-                Parsed::Invalid(policy, last_good) => {
-                    invalid.push(Arc::clone(policy));
-                    valid.extend(last_good.clone());
-                }
-            }
-        }
-        Snapshot::new(roots, unmatched).with_policies(valid, invalid).with_namespaces(self.namespaces.clone())
-    }
-
-    fn parse(&self, object: &Value) -> (String, Entry) {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (name, uid) = (text("/metadata/name"), text("/metadata/uid"));
-        let state = match Policy::parse(object) {
-            Ok(policy) => Parsed::Valid(Arc::new(policy)),
-            Err(error) => {
-                tracing::warn!(policy = %name, %error, "a stored policy does not parse");
-                Parsed::Invalid(Arc::new(InvalidPolicy::salvage(object, error)), self.last_good(&name, &uid))
-            }
-        };
-        (name, Entry { uid, state })
-    }
-
-    fn last_good(&self, name: &str, uid: &str) -> Option<Arc<Policy>> {
-        match &self.policies.get(name).filter(|known| known.uid == uid)?.state {
-            Parsed::Valid(policy) => Some(Arc::clone(policy)),
-            Parsed::Invalid(_, last_good) => last_good.clone(),
-        }
-    }
+/// The labels of a namespace, if it was seen.
+pub(super) fn labels(state: &State, namespace: &str) -> NamespaceLabels {
+    let mut entries = state.namespaces.objects.iter();
+    let found = entries.find(|entry| entry.meta.name == namespace).and_then(|entry| entry.form.in_force());
+    found.map_or(NamespaceLabels::Unknown, |labels| NamespaceLabels::Known((**labels).clone()))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use kube::runtime::watcher::Event;
+    use serde_json::{Value, json};
 
+    use super::super::kinds;
     use super::*;
-    use crate::image::ImageReference;
+    use crate::image::{Digest, ImageReference};
     use crate::policy::Scope;
 
     fn object(name: &str, uid: &str, images: &Value) -> Value {
@@ -149,10 +88,14 @@ mod tests {
         object
     }
 
+    fn apply(state: &mut State, object: &Value) {
+        state.policies.objects.take(Event::Apply(kinds::policy(object)));
+    }
+
     /// Which policies, valid and invalid, govern an image.
-    fn governing(index: &Index, image: &str) -> (Vec<String>, Vec<String>) {
+    fn governing(state: &State, image: &str) -> (Vec<String>, Vec<String>) {
         let reference = ImageReference::parse(image).unwrap();
-        let snapshot = index.snapshot(TrustRoots::default(), Unmatched::Deny);
+        let snapshot = snapshot(state, &TrustRoots::default(), Feeds::default(), Unmatched::Deny);
         let selected = snapshot.select(reference.repository(), reference.digest(), &Scope::Anywhere);
         (
             selected.policies.iter().map(|policy| policy.name().to_string()).collect(),
@@ -162,43 +105,88 @@ mod tests {
 
     #[test]
     fn an_object_that_does_not_parse_denies_what_it_selects_and_hides_nothing() {
-        let mut index = Index::default();
-        index.apply_policy(&object("good", "1", &json!(["ghcr.io/acme/**"])));
-        index.apply_policy(&with_typo(object("bad", "2", &json!(["ghcr.io/other/**"]))));
-        assert_eq!(governing(&index, "ghcr.io/acme/a:1"), (vec!["good".into()], vec![]));
-        assert_eq!(governing(&index, "ghcr.io/other/a:1"), (vec![], vec!["bad".into()]));
+        let mut state = State::default();
+        apply(&mut state, &object("good", "1", &json!(["ghcr.io/acme/**"])));
+        apply(&mut state, &with_typo(object("bad", "2", &json!(["ghcr.io/other/**"]))));
+        assert_eq!(governing(&state, "ghcr.io/acme/a:1"), (vec!["good".into()], vec![]));
+        assert_eq!(governing(&state, "ghcr.io/other/a:1"), (vec![], vec!["bad".into()]));
         // Images that do not parse either select everything.
-        index.apply_policy(&object("worse", "3", &json!(["ghcr.io/acme/a:tag"])));
-        assert_eq!(governing(&index, "quay.io/x/y:1"), (vec![], vec!["worse".into()]));
-        index.delete_policy("worse");
-        assert_eq!(governing(&index, "quay.io/x/y:1"), (vec![], vec![]));
+        let worse = object("worse", "3", &json!(["ghcr.io/acme/a:tag"]));
+        apply(&mut state, &worse);
+        assert_eq!(governing(&state, "quay.io/x/y:1"), (vec![], vec!["worse".into()]));
+        state.policies.objects.take(Event::Delete(kinds::policy(&worse)));
+        assert_eq!(governing(&state, "quay.io/x/y:1"), (vec![], vec![]));
     }
 
     #[test]
-    fn the_last_good_form_is_kept_for_the_same_object_only() {
-        let mut index = Index::default();
-        index.apply_policy(&object("p", "1", &json!(["ghcr.io/acme/**"])));
-        index.apply_policy(&with_typo(object("p", "1", &json!(["ghcr.io/acme/**"]))));
-        assert_eq!(governing(&index, "ghcr.io/acme/a:1"), (vec!["p".into()], vec![]));
-        // What it meant to govern beside that is denied, however often it changes without parsing.
-        for _ in 0..2 {
-            index.apply_policy(&with_typo(object("p", "1", &json!(["ghcr.io/acme/**", "quay.io/**"]))));
-            assert_eq!(governing(&index, "ghcr.io/acme/a:1"), (vec!["p".into()], vec![]));
-            assert_eq!(governing(&index, "quay.io/x/y:1"), (vec![], vec!["p".into()]));
-            assert_eq!(index.snapshot(TrustRoots::default(), Unmatched::Deny).policy_counts(), (1, 1));
-        }
-        index.apply_policy(&with_typo(object("p", "2", &json!(["ghcr.io/acme/**"]))));
-        assert_eq!(governing(&index, "ghcr.io/acme/a:1"), (vec![], vec!["p".into()]));
+    fn a_last_good_form_stays_in_force_and_what_it_would_govern_now_is_denied() {
+        let mut state = State::default();
+        apply(&mut state, &object("p", "1", &json!(["ghcr.io/acme/**"])));
+        apply(&mut state, &with_typo(object("p", "1", &json!(["ghcr.io/acme/**", "quay.io/**"]))));
+        assert_eq!(governing(&state, "ghcr.io/acme/a:1"), (vec!["p".into()], vec![]));
+        assert_eq!(governing(&state, "quay.io/x/y:1"), (vec![], vec!["p".into()]));
+        let counts = snapshot(&state, &TrustRoots::default(), Feeds::default(), Unmatched::Deny).policy_counts();
+        assert_eq!(counts, (1, 1));
     }
 
     #[test]
-    fn a_list_replaces_only_when_it_is_complete() {
-        let mut index = Index::default();
-        index.apply_policy(&object("old", "1", &json!(["ghcr.io/acme/**"])));
-        index.start_policies();
-        index.list_policy(&object("new", "2", &json!(["ghcr.io/acme/**"])));
-        assert_eq!(governing(&index, "ghcr.io/acme/a:1").0, ["old"]);
-        index.finish_policies();
-        assert_eq!(governing(&index, "ghcr.io/acme/a:1").0, ["new"]);
+    fn a_policy_of_a_namespace_governs_there_and_nowhere_else() {
+        let mut state = State::default();
+        let mut policy = object("p", "1", &json!(["ghcr.io/acme/**"]));
+        policy["kind"] = json!("SignaturePolicy");
+        policy["metadata"]["namespace"] = json!("team-a");
+        state.namespace_policies.objects.take(Event::Apply(kinds::policy(&policy)));
+        policy["metadata"]["namespace"] = json!("team-b");
+        state.namespace_policies.objects.take(Event::Apply(kinds::policy(&with_typo(policy))));
+        let snapshot = snapshot(&state, &TrustRoots::default(), Feeds::default(), Unmatched::Deny);
+        let reference = ImageReference::parse("ghcr.io/acme/a:1").unwrap();
+        let governing = |namespace: &str| {
+            let scope = Scope::Namespace(snapshot.namespace(namespace));
+            let selected = snapshot.select(reference.repository(), None, &scope);
+            (selected.policies.len(), selected.invalid.len())
+        };
+        assert_eq!([governing("team-a"), governing("team-b"), governing("team-c")], [(1, 0), (0, 1), (0, 0)]);
+    }
+
+    #[test]
+    fn rules_that_do_not_parse_loosen_nothing_and_other_names_count_for_nothing() {
+        let config = |name: &str, uid: &str, spec: Value| {
+            json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "CountersignConfig",
+                "metadata": {"name": name, "uid": uid}, "spec": spec})
+        };
+        let mut state = State::default();
+        let unmatched =
+            |state: &State| snapshot(state, &TrustRoots::default(), Feeds::default(), Unmatched::Allow).unmatched();
+        assert_eq!(unmatched(&state), Unmatched::Allow);
+        let mut taken = |object: Value| {
+            state.configs.objects.take(Event::Apply(kinds::config(&object)));
+            unmatched(&state)
+        };
+        assert_eq!(taken(config("other", "0", json!({"unmatched": "Warn"}))), Unmatched::Allow);
+        assert_eq!(taken(config("cluster", "1", json!({"typo": 1}))), Unmatched::Deny);
+        assert_eq!(taken(config("cluster", "1", json!({"unmatched": "Warn"}))), Unmatched::Warn);
+        assert_eq!(taken(config("cluster", "1", json!({"typo": 1}))), Unmatched::Warn);
+        assert_eq!(taken(config("cluster", "2", json!({"typo": 1}))), Unmatched::Deny, "another object of that name");
+    }
+
+    #[test]
+    fn a_revocation_acts_by_its_valid_entries_and_its_last_good_form() {
+        let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
+        let mut revocation = json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation",
+            "metadata": {"name": "r", "uid": "1"},
+            "spec": {"reason": "leaked", "artifacts": [{"digest": "sha256:beef"}, {"digest": digest("a")}]}});
+        let mut state = State::default();
+        let mut taken = |object: &Value| {
+            state.revocations.objects.take(Event::Apply(kinds::revocation(object)));
+            let snapshot = snapshot(&state, &TrustRoots::default(), Feeds::default(), Unmatched::Allow);
+            ["a", "b"].map(|letter| snapshot.revocations().artifact(&Digest::parse(&digest(letter)).unwrap()).is_some())
+        };
+        assert_eq!(taken(&revocation), [true, false]);
+        revocation["status"] = json!({"descendants": [digest("b")]});
+        assert_eq!(taken(&revocation), [true, true]);
+        revocation["spec"] = json!(1);
+        assert_eq!(taken(&revocation), [true, true]);
+        revocation["metadata"]["uid"] = json!("2");
+        assert_eq!(taken(&revocation), [false, false]);
     }
 }

@@ -1,46 +1,91 @@
-//! The cluster's side: watches policies and namespaces and publishes one snapshot.
+//! The cluster's side: watches our objects and namespaces, publishes one snapshot, and tells what became of the objects.
 //!
 //! Every request reads the snapshot that was published last. A failing watch keeps what it had and never empties it; while it gives no
-//! proof of life the replica is first unready and then, past [`STALE_AFTER`], judges nothing. Status, events and leases come later.
+//! proof of life the replica is first unready and then, past [`STALE_AFTER`], judges nothing. An object that does not parse never stands
+//! in the way of the others, nor of readiness. What is told (status, Events) and kept (documents, accepted metadata) is the work of
+//! [`Controllers`]; nothing that judges waits for it.
 
+mod archive;
+mod conditions;
+mod controllers;
+mod declarations;
+mod expansion;
+#[cfg(test)]
+mod fake;
+mod feeds;
 mod index;
+mod kinds;
+mod lease;
+mod ledger;
+mod notices;
+mod objects;
+mod report;
+mod status;
 mod watched;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, PartialObjectMeta};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{Error, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 
-use crate::api::ClusterSignaturePolicy;
+use crate::feeds::FeedStore;
 use crate::policy::{Snapshot, Unmatched};
-use crate::trust::TrustRoots;
-use watched::{State, Watched};
+use crate::trust_store::TrustStore;
+use declarations::Declarations;
+use watched::Watched;
 
-pub use index::Index;
+pub use archive::ConfigMapArchive;
+pub use conditions::{Condition, Truth, Wanted};
+pub use controllers::Controllers;
+pub use expansion::Indexes;
+pub use feeds::LedgerFeedArchive;
+pub use lease::Leadership;
+pub use ledger::{ConfigMapLedger, Document, Ledger, LedgerError, Version};
+pub use notices::{EventWriter, Notices, ObjectRef, Urgency};
+pub use status::{Kind, StatusWriter, Target};
 
 /// How long a watch may give no proof of life before the replica is unready.
 pub const UNREADY_AFTER: Duration = Duration::from_mins(2);
 /// How long a watch may give none before nothing is judged by what it last saw.
 pub const STALE_AFTER: Duration = Duration::from_mins(5);
+/// How long a new replica waits at most until it knows what was accepted of the trust roots. Whoever is not known by then is not judged by.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
+
+/// The pause before a watch that failed is tried again for the first time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The cluster, as far as it is watched.
 pub struct Cluster {
     client: Client,
     watched: Watched,
+    declarations: Arc<Declarations>,
+    store: Arc<TrustStore>,
+    feeds: Arc<FeedStore>,
+    /// Whether what was accepted of the trust roots has been read, or was waited for long enough.
+    settled: AtomicBool,
 }
 
 /// Why there is no snapshot to judge by.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
-    /// Policies and namespaces have not been listed yet.
-    #[error("policies and namespaces have not been listed yet")]
-    NotListed,
+    /// Something has not been listed yet.
+    #[error("{what} have not been listed yet")]
+    NotListed {
+        /// What is watched.
+        what: &'static str,
+    },
+    /// What was accepted of the trust roots before has not been read yet.
+    #[error("what was accepted of the trust roots has not been read yet")]
+    NotSettled,
     /// A watch has given no proof of life for too long.
     #[error("the watch of {what} has given no proof of life for {seconds} s")]
     Stale {
@@ -52,15 +97,19 @@ pub enum NotReady {
 }
 
 impl Cluster {
-    /// Knows nothing yet; [`Cluster::watch`] fills it.
-    pub fn new(client: Client, roots: TrustRoots, unmatched: Unmatched) -> Arc<Self> {
-        Arc::new(Self { client, watched: Watched::new(roots, unmatched) })
+    /// Knows nothing yet; [`Cluster::watch`] fills it. Trust roots are declared to the store behind `feeds`, feeds and roles to
+    /// `feeds` itself; what trust roots refer to is read in `namespace`.
+    pub fn new(client: Client, namespace: &str, feeds: Arc<FeedStore>, unmatched: Unmatched) -> Arc<Self> {
+        let store = Arc::clone(feeds.trust());
+        let declarations = Declarations::new(Arc::clone(&store), Api::namespaced(client.clone(), namespace));
+        let watched = Watched::new(Arc::clone(&declarations), Arc::clone(&feeds), unmatched);
+        Arc::new(Self { client, watched, declarations, store, feeds, settled: AtomicBool::new(false) })
     }
 
     /// The snapshot of this moment.
     ///
     /// # Errors
-    /// Nothing listed yet, or a watch without proof of life past [`STALE_AFTER`].
+    /// Something not listed yet, or a watch without proof of life past [`STALE_AFTER`].
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, NotReady> {
         self.watched.snapshot()
     }
@@ -70,26 +119,93 @@ impl Cluster {
         self.watched.last_published()
     }
 
+    /// Where trust roots are declared.
+    pub fn store(&self) -> &Arc<TrustStore> {
+        &self.store
+    }
+
     /// Whether requests should come here.
     ///
     /// # Errors
-    /// Nothing listed yet, or a watch without proof of life past [`UNREADY_AFTER`].
+    /// Something not listed yet, trust roots that are not read yet, or a watch without proof of life past [`UNREADY_AFTER`].
     pub fn ready(&self) -> Result<(), NotReady> {
-        self.watched.ready()
+        self.watched.ready()?;
+        if self.settled.load(Ordering::Relaxed) { Ok(()) } else { Err(NotReady::NotSettled) }
     }
 
     /// Watches until the process ends. Errors of a watch are logged and retried with backoff, for ever; were a watch to end by
     /// itself, this would end too, and must be taken for the failure that it is.
     pub async fn watch(self: Arc<Self>) {
-        let resource = ApiResource::erase::<ClusterSignaturePolicy>(&());
-        let policies: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let policies = || self.own(Kind::Policy).map(|event| kinds::parsed(event, kinds::policy)).boxed();
+        let of_namespaces = || self.own(Kind::NamespacePolicy).map(|event| kinds::parsed(event, kinds::policy)).boxed();
+        let configs = || self.own(Kind::Config).map(|event| kinds::parsed(event, kinds::config)).boxed();
+        let revocations = || self.own(Kind::Revocation).map(|event| kinds::parsed(event, kinds::revocation)).boxed();
+        let trust_roots = || self.own(Kind::TrustRoot).map(|event| kinds::parsed(event, kinds::trust_root)).boxed();
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
-        let policies = || watcher(policies.clone(), watcher::Config::default()).default_backoff().boxed();
-        let namespaces = || watcher(namespaces.clone(), watcher::Config::default()).default_backoff().boxed();
+        let namespaces = || {
+            let events = watcher(namespaces.clone(), watcher::Config::default()).default_backoff();
+            events.map(|event| event.map(|event| kinds::read(event, kinds::namespace))).boxed()
+        };
         tokio::select! {
-            () = self.watched.follow("policies", policies, |state| &mut state.policies, State::policy_event) => {}
-            () = self.watched.follow("namespaces", namespaces, |state| &mut state.namespaces, State::namespace_event) => {}
+            () = self.watched.follow("policies", policies, |state| &mut state.policies) => {}
+            () = self.watched.follow("policies of namespaces", of_namespaces, |state| &mut state.namespace_policies) => {}
+            () = self.watched.follow("rules of the cluster", configs, |state| &mut state.configs) => {}
+            () = self.watched.follow("revocations", revocations, |state| &mut state.revocations) => {}
+            () = self.watched.follow("trust roots", trust_roots, |state| &mut state.trust_roots) => {}
+            () = self.watched.follow("namespaces", namespaces, |state| &mut state.namespaces) => {}
+            () = self.declarations.follow_references(|| self.watched.republish()) => {}
+            () = self.follow_store() => {}
         }
+    }
+
+    /// Publishes anew whenever a trust root changed, and notes when all that was accepted before has been read.
+    async fn follow_store(&self) {
+        let mut changed = self.store.changed();
+        let mut published = self.watched.changes();
+        let settle = async {
+            if self.watched.last_published().is_none() {
+                let _ = published.changed().await;
+            }
+            let settled = async {
+                self.declarations.read_references().await;
+                self.watched.republish();
+                self.store.settled().await;
+                self.feeds.settled().await;
+            };
+            if tokio::time::timeout(SETTLES_WITHIN, settled).await.is_err() {
+                tracing::warn!(
+                    "what was accepted of a trust root, or delivered of a feed, cannot be read; nothing is judged by that root"
+                );
+            }
+            self.watched.republish();
+            self.settled.store(true, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        };
+        let follow = async {
+            let mut delivered = self.feeds.changed();
+            loop {
+                let changed = tokio::select! {
+                    changed = changed.changed() => changed,
+                    changed = delivered.changed() => changed,
+                };
+                if changed.is_err() {
+                    return;
+                }
+                self.watched.republish();
+            }
+        };
+        tokio::select! {
+            () = settle => {}
+            () = follow => {}
+        }
+    }
+
+    fn own(&self, kind: Kind) -> impl Stream<Item = Result<Event<DynamicObject>, Error>> + use<> {
+        let resource: ApiResource = kind.resource();
+        let objects: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        // A revocation must act within a second, on a replica too that just lost the API server and found it again.
+        let longest = if kind == Kind::Revocation { Duration::from_millis(500) } else { Duration::from_secs(10) };
+        watcher(objects, watcher::Config::default()).backoff(Pauses { next: SHORTEST_PAUSE, longest })
     }
 
     /// The labels of a namespace as the API server has them now. None: it has none of that name, or did not answer.
@@ -102,5 +218,28 @@ impl Cluster {
                 None
             }
         }
+    }
+}
+
+/// Pauses between two attempts to watch: each twice the one before, up to the longest.
+#[derive(Debug)]
+struct Pauses {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.next.min(self.longest);
+        self.next = pause.saturating_mul(2);
+        Some(pause)
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.next = SHORTEST_PAUSE;
     }
 }

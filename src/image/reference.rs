@@ -227,7 +227,7 @@ impl ImageReference {
     }
 
     /// The reference to a digest in a repository that was parsed before.
-    pub(super) fn at(repository: Repository, digest: Digest) -> Self {
+    pub(crate) fn at(repository: Repository, digest: Digest) -> Self {
         let as_written = format!("{repository}@{digest}").into();
         Self { repository, tag: None, digest: Some(digest), short_name: false, as_written }
     }

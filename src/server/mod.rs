@@ -36,10 +36,11 @@ use self::certificates::{Certificate, Paths};
 use self::connections::{Activity, Port};
 use self::slots::Slots;
 use crate::admission::{self, Answered, Decided, NamespaceLookup};
+use crate::configuration::{self, ConfigurationAnswer, References};
 use crate::judge::Judge;
 use crate::policy::Snapshot;
 use crate::registry::ImageSource;
-use crate::telemetry::{Metrics, ReviewResult};
+use crate::telemetry::{ConfigurationResult, Metrics, ReviewResult};
 
 pub use certificates::CertificateError;
 pub use connections::Bounds;
@@ -56,13 +57,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_DRAIN: Duration = Duration::from_secs(30);
 
 /// Where snapshots come from: the seam to `cluster`.
-pub trait Snapshots: NamespaceLookup + 'static {
+pub trait Snapshots: NamespaceLookup + References + 'static {
     /// The snapshot of this moment, or why there is none.
     fn snapshot(&self) -> Result<Arc<Snapshot>, String>;
     /// Whether requests should come here, or why not.
     fn ready(&self) -> Result<(), String>;
     /// How many policies were in force when there last was a snapshot, and how many did not parse.
     fn policy_counts(&self) -> (usize, usize);
+    /// Puts down what else is worth counting, whenever somebody asks for the metrics.
+    fn observe(&self, _metrics: &Metrics) {}
 }
 
 /// What the server needs to know.
@@ -146,7 +149,10 @@ pub async fn serve<S: ImageSource + 'static, C: Snapshots>(
         end: ended.clone(),
         now,
     });
-    let reviews = Router::new().route("/validate", post(validate::<S, C>)).with_state(Arc::clone(&app));
+    let reviews = Router::new()
+        .route("/validate", post(validate::<S, C>))
+        .route("/configuration", post(configure::<S, C>))
+        .with_state(Arc::clone(&app));
     let observed = Router::new()
         .route("/livez", get(async || "ok"))
         .route("/readyz", get(ready::<S, C>))
@@ -234,6 +240,29 @@ async fn validate<S: ImageSource + 'static, C: Snapshots>(
     })
 }
 
+async fn configure<S: ImageSource + 'static, C: Snapshots>(
+    State(app): State<Arc<App<S, C>>>,
+    Query(parameters): Query<Parameters>,
+    Extension(activity): Extension<Activity>,
+    body: Body,
+) -> Response {
+    let judged = app.judge_configuration(parameters.timeout.as_deref(), body, &activity);
+    let answered = AssertUnwindSafe(judged).catch_unwind().await;
+    answered.unwrap_or(Err(TurnedAway::Panicked)).unwrap_or_else(|turned_away| {
+        match turned_away {
+            TurnedAway::Shed => app.metrics.configured(ConfigurationResult::Shed),
+            TurnedAway::Panicked => {
+                tracing::error!(
+                    "a review of our own kinds was broken off by a panic, which is a bug; it is not allowed"
+                );
+                app.metrics.configured(ConfigurationResult::Panicked);
+            }
+            _ => {}
+        }
+        turned_away.into_response()
+    })
+}
+
 /// A request that is not answered with a review.
 enum TurnedAway {
     /// Its body broke off.
@@ -294,6 +323,30 @@ impl<S: ImageSource + 'static, C: Snapshots> App<S, C> {
         self.metrics.judged(answered.decided.as_ref().map(|decided| &decided.decision), took);
         log(&answered, took);
         Ok(axum::Json(answered.response).into_response())
+    }
+
+    /// The answer to a review of one of our own kinds. Unlike other reviews it needs nothing to judge by, so that what is wrong can be
+    /// mended whatever the state of this replica.
+    async fn judge_configuration(
+        &self,
+        timeout: Option<&str>,
+        body: Body,
+        activity: &Activity,
+    ) -> Result<Response, TurnedAway> {
+        let started = Instant::now();
+        let deadline = started + timeout::budget(timeout, self.timeout);
+        let (body, bytes) = self.read(body, deadline.min(started + self.body_timeout), activity).await?;
+        let wait = (deadline.saturating_duration_since(Instant::now()) / 2).min(LONGEST_WAIT);
+        // Objects of the cluster are of no namespace, and wait among themselves.
+        let slot = self.slots.acquire("", Instant::now() + wait).await;
+        let _slot = slot.ok_or(TurnedAway::Shed)?;
+        let answer: ConfigurationAnswer = configuration::answer(&body, &*self.cluster);
+        drop(bytes);
+        let result = if answer.allowed() { ConfigurationResult::Allow } else { ConfigurationResult::Deny };
+        self.metrics.configured(result);
+        let (allowed, kind) = (answer.allowed(), answer.about());
+        tracing::info!(?kind, allowed, answer = answer.message(), "reviewed an object of ours");
+        Ok(axum::Json(answer).into_response())
     }
 
     fn snapshot(&self) -> Result<Arc<Snapshot>, TurnedAway> {
@@ -368,6 +421,7 @@ async fn ready<S: ImageSource + 'static, C: Snapshots>(State(app): State<Arc<App
 
 async fn metrics<S: ImageSource + 'static, C: Snapshots>(State(app): State<Arc<App<S, C>>>) -> Response {
     app.metrics.remembered(&app.judge.store().readings());
+    app.cluster.observe(&app.metrics);
     let text = app.metrics.render(app.cluster.policy_counts());
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }

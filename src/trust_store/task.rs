@@ -55,6 +55,7 @@ impl Task {
         self.recall().await;
         let mut next = Instant::now();
         loop {
+            let last = self.last;
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {
                     if self.refresh().await.is_none() {
@@ -78,7 +79,10 @@ impl Task {
                     Some(other) => self.answer(other).await,
                 }
             }
-            next = Instant::now() + self.wait();
+            // Questions in between put no refresh off.
+            if self.last != last {
+                next = Instant::now() + self.wait();
+            }
         }
     }
 
@@ -231,7 +235,20 @@ impl Task {
             client.refresh(now).await?;
             ask(&mut client, now).await
         };
-        tokio::time::timeout(limit, work).await.unwrap_or(Err(RefreshError::Timeout { limit }))
+        let found = tokio::time::timeout(limit, work).await.unwrap_or(Err(RefreshError::Timeout { limit }));
+        self.rise(client.files());
+        found
+    }
+
+    /// Never goes back behind metadata that was verified. Targets that somebody asked for are theirs to keep.
+    fn rise(&mut self, mut files: Files) {
+        let before = self.holdings.floor();
+        files.retain(|name, _| !name.starts_with("targets/") || before.contains_key(name));
+        if *before != files {
+            self.holdings.rise(files);
+            self.unsaved = Some(self.holdings.write());
+            self.record.lock().holdings = self.holdings.clone();
+        }
     }
 
     async fn mirror(&self, store: &TrustStore, tuf: &TufSpec) -> Result<Mirror, MirrorError> {

@@ -1,0 +1,210 @@
+//! What revoked indexes hold: found out by the replica that holds the Lease, and written into `status.descendants`, by which all judge.
+//!
+//! A revocation names a digest and no repository, so that only what was seen somewhere can be looked into; of the others the condition
+//! `Expanding` tells. It can only strike out more: what was found stays listed until the spec changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{StreamExt as _, stream};
+use serde_json::{Value, json};
+
+use super::conditions::{Condition, Truth, Wanted};
+use super::objects::Meta;
+use super::watched::State;
+use crate::image::Digest;
+use crate::revocation::Revocation;
+
+/// Whether what revoked indexes hold is not known yet.
+const EXPANDING: &str = "Expanding";
+/// Digests that one status lists.
+const DESCENDANTS_LIMIT: usize = 4_000;
+/// Digests that are looked into at a time, and in one turn.
+const AT_ONCE: usize = 4;
+const IN_ONE_TURN: usize = 256;
+/// Time for one of them.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Knows what indexes hold.
+pub trait Indexes: Send + Sync {
+    /// The digests of all that this artifact holds; nothing, if it is no index. None: nobody knows where it is. An error says why it cannot
+    /// be looked into.
+    fn below<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<Option<Vec<Digest>>, String>>;
+}
+
+/// What is known of one artifact.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Known {
+    /// What it holds.
+    Below(Vec<Digest>),
+    /// Why that is not known.
+    Not(Option<String>),
+}
+
+/// What is known of revoked artifacts.
+#[derive(Debug, Default)]
+pub(super) struct Expansion(BTreeMap<Digest, Known>);
+
+/// The revocations that strike out artifacts.
+pub(super) fn expandable(state: &State) -> Vec<(Meta, Arc<Revocation>)> {
+    let acting = |revocation: &&Arc<Revocation>| !revocation.is_suspended() && !revocation.artifacts().is_empty();
+    let entries = state.revocations.objects.iter();
+    entries.filter_map(|entry| Some((entry.meta.clone(), Arc::clone(entry.form.in_force().filter(acting)?)))).collect()
+}
+
+impl Expansion {
+    /// Looks into what is not known yet.
+    pub(super) async fn look(&mut self, revocations: &[(Meta, Arc<Revocation>)], indexes: &dyn Indexes) {
+        let named: BTreeSet<&Digest> = revocations.iter().flat_map(|(_, revocation)| revocation.artifacts()).collect();
+        self.0.retain(|digest, _| named.contains(digest));
+        let open = named.into_iter().filter(|digest| !matches!(self.0.get(digest), Some(Known::Below(_))));
+        let open: Vec<Digest> = open.take(IN_ONE_TURN).cloned().collect();
+        let looks = open.into_iter().map(async |digest| {
+            let known = match tokio::time::timeout(ANSWER, indexes.below(&digest)).await {
+                Ok(Ok(Some(below))) => Known::Below(below),
+                Ok(Ok(None)) => Known::Not(None),
+                Ok(Err(reason)) => Known::Not(Some(reason)),
+                Err(_late) => Known::Not(Some("no answer in time".to_owned())),
+            };
+            (digest, known)
+        });
+        self.0.extend(stream::iter(looks).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
+    }
+
+    /// What the status of a revocation should say.
+    pub(super) fn wanted(&self, meta: &Meta, revocation: &Revocation) -> Wanted {
+        // What was found for another spec may not be named by this one.
+        let conditions = meta.status.get("conditions").and_then(Value::as_array);
+        let of_this_spec = conditions.into_iter().flatten().any(|condition| {
+            condition.get("type").and_then(Value::as_str) == Some(EXPANDING)
+                && condition.get("observedGeneration").and_then(Value::as_i64) == Some(meta.generation)
+        });
+        let before: &[Digest] = if of_this_spec { revocation.descendants() } else { &[] };
+        let mut descendants: BTreeSet<&Digest> = before.iter().collect();
+        let mut unknown = Vec::new();
+        for digest in revocation.artifacts() {
+            match self.0.get(digest) {
+                Some(Known::Below(below)) => descendants.extend(below),
+                Some(Known::Not(reason)) => unknown.push((digest, reason.as_deref())),
+                None => unknown.push((digest, None)),
+            }
+        }
+        let found = descendants.len();
+        let condition = if found > DESCENDANTS_LIMIT {
+            let message = format!(
+                "what it strikes out holds {found} images, {DESCENDANTS_LIMIT} are listed; name indexes in several revocations"
+            );
+            Condition::new(Truth::True, "DescendantsTooMany", message)
+        } else if let Some((digest, reason)) = unknown.first() {
+            let reason = reason.unwrap_or("it was seen in no repository since this replica leads");
+            let count = unknown.len();
+            let message = format!(
+                "{count} of its artifacts could not be looked into, such as {digest}: {reason}; \
+                 if one is an index, the images in it are not struck out by themselves, only where the index is named"
+            );
+            Condition::new(Truth::True, "ArtifactNotSeen", message)
+        } else {
+            Condition::new(Truth::False, "Expanded", "everything that its artifacts hold is struck out")
+        };
+        let listed: Vec<String> = descendants.iter().take(DESCENDANTS_LIMIT).map(ToString::to_string).collect();
+        let listed = (!listed.is_empty()).then(|| json!(listed));
+        Wanted::default().condition(EXPANDING, condition).field("descendants", listed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::FutureExt as _;
+    use kube::runtime::watcher::Event;
+
+    use super::super::kinds;
+    use super::*;
+
+    fn digest(letter: char) -> Digest {
+        Digest::parse(&format!("sha256:{}", letter.to_string().repeat(64))).unwrap()
+    }
+
+    /// An index `a` that holds `b` and `c`, an image `d`, and something that cannot be had.
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<Digest>>);
+
+    impl Indexes for Seen {
+        fn below<'a>(&'a self, asked: &'a Digest) -> BoxFuture<'a, Result<Option<Vec<Digest>>, String>> {
+            self.0.lock().unwrap().push(asked.clone());
+            let answer = match asked {
+                asked if *asked == digest('a') => Ok(Some(vec![digest('b'), digest('c')])),
+                asked if *asked == digest('d') => Ok(Some(Vec::new())),
+                asked if *asked == digest('e') => Err("the registry is down".to_owned()),
+                _ => Ok(None),
+            };
+            async { answer }.boxed()
+        }
+    }
+
+    fn object(generation: i64, artifacts: &[char]) -> Value {
+        let artifacts: Vec<Value> =
+            artifacts.iter().map(|letter| json!({"digest": digest(*letter).to_string()})).collect();
+        json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation",
+            "metadata": {"name": "r", "uid": "u", "generation": generation}, "spec": {"reason": "leaked", "artifacts": artifacts}})
+    }
+
+    /// What is wanted of the only revocation: its descendants, and truth and reason of the condition.
+    async fn expanded(expansion: &mut Expansion, seen: &Seen, object: &Value) -> (Value, Truth, &'static str) {
+        let mut state = State::default();
+        state.revocations.objects.take(Event::Apply(kinds::revocation(object)));
+        let revocations = expandable(&state);
+        expansion.look(&revocations, seen).await;
+        let wanted = expansion.wanted(&revocations[0].0, &revocations[0].1);
+        let condition = &wanted.conditions[EXPANDING];
+        (wanted.fields["descendants"].clone(), condition.truth, condition.reason)
+    }
+
+    #[tokio::test]
+    async fn what_an_index_holds_is_listed_and_asked_for_once() {
+        let (mut expansion, seen) = (Expansion::default(), Seen::default());
+        let below = json!([digest('b').to_string(), digest('c').to_string()]);
+        for _ in 0..2 {
+            let found = expanded(&mut expansion, &seen, &object(1, &['a', 'd'])).await;
+            assert_eq!(found, (below.clone(), Truth::False, "Expanded"));
+        }
+        assert_eq!(*seen.0.lock().unwrap(), [digest('a'), digest('d')]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_looked_into_is_told_and_asked_for_again() {
+        let (mut expansion, seen) = (Expansion::default(), Seen::default());
+        for letters in [&['d', 'e'][..], &['d', 'f']] {
+            for _ in 0..2 {
+                let found = expanded(&mut expansion, &seen, &object(1, letters)).await;
+                assert_eq!(found, (Value::Null, Truth::True, "ArtifactNotSeen"));
+            }
+        }
+        assert_eq!(seen.0.lock().unwrap().len(), 5);
+    }
+
+    #[tokio::test]
+    async fn what_another_replica_found_stays_until_the_spec_changes() {
+        let (mut expansion, seen) = (Expansion::default(), Seen::default());
+        let mut object = object(1, &['f']);
+        let before = json!([digest('c').to_string()]);
+        object["status"] = json!({"descendants": before, "conditions": [{"type": EXPANDING, "observedGeneration": 1}]});
+        assert_eq!(expanded(&mut expansion, &seen, &object).await, (before, Truth::True, "ArtifactNotSeen"));
+        object["metadata"]["generation"] = json!(2);
+        assert_eq!(expanded(&mut expansion, &seen, &object).await.0, Value::Null);
+    }
+
+    #[test]
+    fn what_is_suspended_or_names_no_artifact_is_left_alone() {
+        let mut suspended = object(1, &['a']);
+        suspended["spec"]["suspended"] = json!(true);
+        for object in [suspended, object(1, &[])] {
+            let mut state = State::default();
+            state.revocations.objects.take(Event::Apply(kinds::revocation(&object)));
+            assert!(expandable(&state).is_empty());
+        }
+    }
+}
