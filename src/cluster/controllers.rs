@@ -133,7 +133,7 @@ impl Controllers {
 
     fn report_once(&self, cluster: &Cluster) {
         let now = (self.now)();
-        for report in cluster.watched.look(|state| reports(state, &cluster.store, now)) {
+        for report in cluster.watched.look(|state| reports(state, &cluster.feeds, now)) {
             if report.wanted.patch(&report.status, report.generation, now).is_none() {
                 continue;
             }

@@ -12,6 +12,7 @@ mod declarations;
 mod expansion;
 #[cfg(test)]
 mod fake;
+mod feeds;
 mod index;
 mod kinds;
 mod lease;
@@ -36,6 +37,7 @@ use kube::runtime::watcher::{Error, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 
+use crate::feeds::FeedStore;
 use crate::policy::{Snapshot, Unmatched};
 use crate::trust_store::TrustStore;
 use declarations::Declarations;
@@ -45,6 +47,7 @@ pub use archive::ConfigMapArchive;
 pub use conditions::{Condition, Truth, Wanted};
 pub use controllers::Controllers;
 pub use expansion::Indexes;
+pub use feeds::LedgerFeedArchive;
 pub use lease::Leadership;
 pub use ledger::{ConfigMapLedger, Document, Ledger, LedgerError, Version};
 pub use notices::{EventWriter, Notices, ObjectRef, Urgency};
@@ -66,6 +69,7 @@ pub struct Cluster {
     watched: Watched,
     declarations: Arc<Declarations>,
     store: Arc<TrustStore>,
+    feeds: Arc<FeedStore>,
     /// Whether what was accepted of the trust roots has been read, or was waited for long enough.
     settled: AtomicBool,
 }
@@ -93,11 +97,13 @@ pub enum NotReady {
 }
 
 impl Cluster {
-    /// Knows nothing yet; [`Cluster::watch`] fills it. Trust roots are declared to `store`; what they refer to is read in `namespace`.
-    pub fn new(client: Client, namespace: &str, store: Arc<TrustStore>, unmatched: Unmatched) -> Arc<Self> {
+    /// Knows nothing yet; [`Cluster::watch`] fills it. Trust roots are declared to the store behind `feeds`, feeds and roles to
+    /// `feeds` itself; what trust roots refer to is read in `namespace`.
+    pub fn new(client: Client, namespace: &str, feeds: Arc<FeedStore>, unmatched: Unmatched) -> Arc<Self> {
+        let store = Arc::clone(feeds.trust());
         let declarations = Declarations::new(Arc::clone(&store), Api::namespaced(client.clone(), namespace));
-        let watched = Watched::new(Arc::clone(&declarations), unmatched);
-        Arc::new(Self { client, watched, declarations, store, settled: AtomicBool::new(false) })
+        let watched = Watched::new(Arc::clone(&declarations), Arc::clone(&feeds), unmatched);
+        Arc::new(Self { client, watched, declarations, store, feeds, settled: AtomicBool::new(false) })
     }
 
     /// The snapshot of this moment.
@@ -164,16 +170,27 @@ impl Cluster {
                 self.declarations.read_references().await;
                 self.watched.republish();
                 self.store.settled().await;
+                self.feeds.settled().await;
             };
             if tokio::time::timeout(SETTLES_WITHIN, settled).await.is_err() {
-                tracing::warn!("what was accepted of a trust root cannot be read; nothing is judged by it");
+                tracing::warn!(
+                    "what was accepted of a trust root, or delivered of a feed, cannot be read; nothing is judged by that root"
+                );
             }
             self.watched.republish();
             self.settled.store(true, Ordering::Relaxed);
             std::future::pending::<()>().await;
         };
         let follow = async {
-            while changed.changed().await.is_ok() {
+            let mut delivered = self.feeds.changed();
+            loop {
+                let changed = tokio::select! {
+                    changed = changed.changed() => changed,
+                    changed = delivered.changed() => changed,
+                };
+                if changed.is_err() {
+                    return;
+                }
                 self.watched.republish();
             }
         };

@@ -14,7 +14,7 @@ use super::parse::{check_count, check_length};
 use super::window::SigningWindow;
 use super::{PolicyError, describe};
 use crate::api;
-use crate::trust::{FulcioIdentity, RoleName, TufRoles};
+use crate::trust::{FulcioIdentity, RoleName, TrustRoots};
 use crate::verify::{Evidence, Subject, claim_names};
 
 /// The claim that is no extension: the user name among the certificate's names.
@@ -121,10 +121,10 @@ impl Identity {
         subjects: &[Subject],
         claims: &BTreeMap<&'static str, String>,
         evidence: &Evidence,
-        roles: &TufRoles,
+        roots: &TrustRoots,
         now: Timestamp,
     ) -> Result<(), Miss> {
-        self.who.admit(issuer, subjects, evidence, roles, now)?;
+        self.who.admit(issuer, subjects, evidence, roots, now)?;
         for rule in &self.claims {
             rule.check(subjects, claims, evidence)?;
         }
@@ -138,11 +138,11 @@ impl Who {
         issuer: Option<&str>,
         subjects: &[Subject],
         evidence: &Evidence,
-        roles: &TufRoles,
+        roots: &TrustRoots,
         now: Timestamp,
     ) -> Result<(), Miss> {
         let of_role = |role: &RoleName| {
-            roles.find(role, now).map_err(|reason| {
+            roots.role(role, now).map_err(|reason| {
                 Miss::near("TufRoleUnavailable", WHO, format!("{}; of {role}: {reason}", describe(evidence)))
             })
         };
