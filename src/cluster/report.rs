@@ -505,17 +505,17 @@ mod tests {
                 .map(|kind| wanted.conditions.get(kind).map(|found| (found.truth, found.reason)))
         };
         let fresh = said(now, OnStale::Error, &status);
-        let refused = [Some((Truth::False, "TufRollback")), Some((Truth::False, "TufArchiveUnavailable"))];
-        let expected = [Some((Truth::True, "Usable")), Some((Truth::False, "Fresh")), refused[0], refused[1]];
+        let broken = [Some((Truth::False, "TufRollback")), Some((Truth::False, "TufArchiveUnavailable"))];
+        let expected = [Some((Truth::True, "Usable")), Some((Truth::False, "Fresh")), broken[0], broken[1]];
         assert_eq!(conditions(&fresh), expected);
         let message = &fresh.conditions[REFRESHED].message;
         assert!(message.contains("rolled back to version 6") && message.contains("2 in a row"), "{message}");
         assert_eq!(fresh.fields["versions"], json!({"root": 1, "timestamp": 7, "snapshot": 3, "targets": 2}));
         assert_eq!(fresh.fields["refreshedAt"], "1970-01-01T00:16:39Z");
-        let stale = Some((Truth::True, "TrustRootStale"));
-        let expected = [Some((Truth::False, "TrustRootStale")), stale, refused[0], refused[1]];
+        let aged = Some((Truth::True, "TrustRootStale"));
+        let expected = [Some((Truth::False, "TrustRootStale")), aged, broken[0], broken[1]];
         assert_eq!(conditions(&said(earlier, OnStale::Error, &status)), expected);
-        let expected = [Some((Truth::True, "Usable")), stale, refused[0], refused[1]];
+        let expected = [Some((Truth::True, "Usable")), aged, broken[0], broken[1]];
         assert_eq!(conditions(&said(earlier, OnStale::Warn, &status)), expected);
         // After a restart the floor of before is not taken back, and nothing is said of refreshes that nobody tried.
         let restarted = said(now, OnStale::Error, &RootStatus::default());
