@@ -252,7 +252,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     served.map(|()| Exit::Allowed)
 }
 
-async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, Error> {
+pub(super) async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, Error> {
     const DOING: &str = "configuring the Kubernetes client";
     let config = match kubeconfig {
         Some(path) => {

@@ -32,6 +32,7 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, PartialObjectMeta};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{Error, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
@@ -58,6 +59,9 @@ pub const UNREADY_AFTER: Duration = Duration::from_mins(2);
 pub const STALE_AFTER: Duration = Duration::from_mins(5);
 /// How long a new replica waits at most until it knows what was accepted of the trust roots. Whoever is not known by then is not judged by.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
+
+/// The pause before a watch that failed is tried again for the first time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The cluster, as far as it is watched.
 pub struct Cluster {
@@ -175,7 +179,7 @@ impl Cluster {
             }
             self.watched.republish();
             self.settled.store(true, Ordering::Relaxed);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let follow = async {
             let mut delivered = self.feeds.changed();
@@ -199,7 +203,9 @@ impl Cluster {
     fn own(&self, kind: Kind) -> impl Stream<Item = Result<Event<DynamicObject>, Error>> + use<> {
         let resource: ApiResource = kind.resource();
         let objects: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-        watcher(objects, watcher::Config::default()).default_backoff()
+        // A revocation must act within a second, on a replica too that just lost the API server and found it again.
+        let longest = if kind == Kind::Revocation { Duration::from_millis(500) } else { Duration::from_secs(10) };
+        watcher(objects, watcher::Config::default()).backoff(Pauses { next: SHORTEST_PAUSE, longest })
     }
 
     /// The labels of a namespace as the API server has them now. None: it has none of that name, or did not answer.
@@ -212,5 +218,28 @@ impl Cluster {
                 None
             }
         }
+    }
+}
+
+/// Pauses between two attempts to watch: each twice the one before, up to the longest.
+#[derive(Debug)]
+struct Pauses {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.next.min(self.longest);
+        self.next = pause.saturating_mul(2);
+        Some(pause)
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.next = SHORTEST_PAUSE;
     }
 }

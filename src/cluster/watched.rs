@@ -308,6 +308,7 @@ mod tests {
         assert_eq!(unlisted(&watched), "namespaces");
         list(&watched, |state| &mut state.namespaces);
         assert_eq!(unlisted(&watched), "trust roots");
+        assert!(watched.last_published().is_none());
         list(&watched, |state| &mut state.trust_roots);
         let mut seen = Vec::new();
         for _ in 0..3 {

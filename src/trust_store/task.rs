@@ -16,8 +16,8 @@ use super::client::{RoleKeys, TufClient, VerifiedTarget};
 use super::refresh::{Attempt, Holdings, Wanted, recall, refresh};
 use super::status::Failure;
 use super::store::{Record, TrustStore};
-use super::{FolderMirror, HttpMirror, HttpOptions, Mirror, MirrorError, RefreshError, artifact};
-use crate::trust::{MirrorAddress, PinnedRoot, RootSource, RootSpec, TufSpec};
+use super::{HttpOptions, Mirror, MirrorError, RefreshError};
+use crate::trust::{PinnedRoot, RootSource, RootSpec, TufSpec};
 
 /// The longest wait between two attempts to read an archive.
 const RECALL_PAUSE: Duration = Duration::from_secs(10);
@@ -252,21 +252,9 @@ impl Task {
     }
 
     async fn mirror(&self, store: &TrustStore, tuf: &TufSpec) -> Result<Mirror, MirrorError> {
-        match &tuf.mirror {
-            MirrorAddress::Web(address) => {
-                let ca_pem = self.spec.ca().map(|ca| ca.as_bytes().to_vec());
-                let options = HttpOptions { ca_pem, plain_loopback: store.options.plain_loopback };
-                Ok(HttpMirror::new(address, &options)?.into())
-            }
-            MirrorAddress::Folder(path) => Ok(FolderMirror::new(path).into()),
-            MirrorAddress::Artifact(reference) => {
-                let Some(registry) = &store.options.registry else {
-                    let (reference, reason) = (reference.to_string(), "no registry client is at hand".to_owned());
-                    return Err(MirrorError::Artifact { reference, reason });
-                };
-                artifact::fetch(&**registry, reference).await
-            }
-        }
+        let ca_pem = self.spec.ca().map(|ca| ca.as_bytes().to_vec());
+        let options = HttpOptions { ca_pem, plain_loopback: store.options.plain_loopback };
+        Mirror::open(&tuf.mirror, &options, store.options.registry.as_deref()).await
     }
 
     fn tuf(&self) -> Option<TufSpec> {

@@ -17,10 +17,13 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, Response};
+use axum::serve::Listener;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// A year after which nothing of these tests plays.
 pub(crate) const FAR: &str = "2090-01-01T00:00:00Z";
@@ -305,11 +308,30 @@ impl Drop for Served {
 }
 
 impl Served {
-    #[expect(clippy::disallowed_methods, reason = "the server's task is aborted when it is dropped")]
     pub(crate) async fn start(repository: Repository) -> Self {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        Self::serve(repository, address, listener)
+    }
+
+    /// Over HTTPS, for `localhost`; with the certificate, PEM.
+    pub(crate) async fn start_tls(repository: Repository) -> (Self, String) {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key.into())
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = TlsListener { acceptor: TlsAcceptor::from(Arc::new(config)), listener };
+        (Self::serve(repository, address, listener), own.cert.pem())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the server's task is aborted when it is dropped")]
+    fn serve(repository: Repository, address: SocketAddr, listener: impl Listener<Addr = SocketAddr>) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let repository = Arc::new(Mutex::new(repository));
         let (manner, seen) = (Arc::new(Mutex::new(Manner::default())), Arc::new(Mutex::new(Vec::new())));
         let (files, how, log) = (Arc::clone(&repository), Arc::clone(&manner), Arc::clone(&seen));
@@ -323,6 +345,10 @@ impl Served {
         let router = Router::new().fallback(handler);
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { address, repository, manner, seen, server }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -340,6 +366,30 @@ impl Served {
     /// How often a file was asked for.
     pub(crate) fn asked(&self, file: &str) -> usize {
         self.seen.lock().unwrap().iter().filter(|seen| *seen == file).count()
+    }
+}
+
+/// Whoever does not finish a handshake is passed over.
+struct TlsListener {
+    acceptor: TlsAcceptor,
+    listener: TcpListener,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.unwrap();
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
     }
 }
 
