@@ -17,6 +17,7 @@
 mod certificates;
 mod controllers;
 mod failure;
+mod feeds;
 mod keyless;
 mod keys;
 mod policies;
@@ -46,7 +47,7 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 11] = [
+const FEATURES: [(&str, &[Case]); 12] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
@@ -57,6 +58,7 @@ const FEATURES: [(&str, &[Case]); 11] = [
     ("updates", updates::CASES),
     ("policies", policies::CASES),
     ("controllers", controllers::CASES),
+    ("feeds", feeds::CASES),
     ("failure", failure::CASES),
 ];
 
