@@ -38,3 +38,4 @@ pub mod registry;
 pub mod sigstore;
 pub mod stack;
 pub mod tools;
+pub mod tuf;

@@ -293,6 +293,11 @@ impl<'s> Sandbox<'s> {
         self.stack
     }
 
+    /// The namespace's name.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// A path in a registry that no other case uses.
     pub fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.namespace)

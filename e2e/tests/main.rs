@@ -17,6 +17,7 @@
 mod certificates;
 mod controllers;
 mod failure;
+mod feeds;
 mod keyless;
 mod keys;
 mod monitor;
@@ -47,7 +48,7 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 12] = [
+const FEATURES: [(&str, &[Case]); 10] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
@@ -59,6 +60,7 @@ const FEATURES: [(&str, &[Case]); 12] = [
     ("policies", policies::CASES),
     ("controllers", controllers::CASES),
     ("monitor", monitor::CASES),
+    ("feeds", feeds::CASES),
     ("failure", failure::CASES),
 ];
 
