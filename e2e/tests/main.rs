@@ -19,6 +19,7 @@ mod certificates;
 mod configuration;
 mod controllers;
 mod failure;
+mod feeds;
 mod keyless;
 mod keys;
 mod monitor;
@@ -77,6 +78,7 @@ const FEATURES: &[(&str, &[Case])] = &[
     ("trust roots", trust_roots::CASES),
     ("revocations", revocations::CASES),
     ("monitor", monitor::CASES),
+    ("feeds", feeds::CASES),
     ("failure", failure::CASES),
 ];
 
