@@ -15,7 +15,6 @@
 //! sigstore     private Sigstore instances, their issuer and their trusted roots
 //! facts        what a signature carries that a revocation can name
 //! tuf          TUF repositories made by python-tuf, and a mirror that can be told to misbehave
-//! tuf_folder   a TUF repository in a folder, without a mirror
 //! python       signatures by sigstore-python, which shares no code with cosign
 //! countersign  `countersign serve` as its own process, and its webhook registration
 //! resource     trust roots and revocations as objects, and what the controller says about them
@@ -51,4 +50,3 @@ pub mod sigstore;
 pub mod stack;
 pub mod tools;
 pub mod tuf;
-pub mod tuf_folder;
