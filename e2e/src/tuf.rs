@@ -32,7 +32,7 @@ impl TufRepository {
         let keys = ROLES.into_iter().map(key).collect::<Result<BTreeMap<_, _>>>()?;
         fs::create_dir_all(folder.join("targets"))?;
         let repository = Self { folder: folder.to_owned(), keys, version: 0 };
-        repository.write("1.root.json", &repository.sign("root", repository.root_value()?)?)?;
+        repository.write("1.root.json", &repository.sign("root", &repository.root_value()?)?)?;
         Ok(repository)
     }
 
@@ -61,7 +61,7 @@ impl TufRepository {
             ("timestamp", json!({"meta": {"snapshot.json": version}})),
         ] {
             // In the order in which a reader that comes in between does no harm.
-            self.write(&format!("{role}.json"), &self.sign(role, self.signed(role, self.version, fields))?)?;
+            self.write(&format!("{role}.json"), &self.sign(role, &signed(role, self.version, fields))?)?;
         }
         Ok(())
     }
@@ -85,14 +85,6 @@ impl TufRepository {
         files.iter().try_for_each(|(path, bytes)| Ok(fs::write(path, bytes)?))
     }
 
-    fn signed(&self, role: &str, version: u64, fields: Value) -> Value {
-        let mut signed = json!({"_type": role, "spec_version": "1.0.31", "version": version, "expires": EXPIRES});
-        if let (Some(signed), Value::Object(fields)) = (signed.as_object_mut(), fields) {
-            signed.extend(fields);
-        }
-        signed
-    }
-
     fn root_value(&self) -> Result<Value> {
         let (mut keys, mut roles) = (BTreeMap::new(), BTreeMap::new());
         for role in ROLES {
@@ -100,7 +92,7 @@ impl TufRepository {
             roles.insert(role, json!({"keyids": [id], "threshold": 1}));
             keys.insert(id, key);
         }
-        Ok(self.signed("root", 1, json!({"consistent_snapshot": false, "keys": keys, "roles": roles})))
+        Ok(signed("root", 1, json!({"consistent_snapshot": false, "keys": keys, "roles": roles})))
     }
 
     /// The id of a role's key, and the key.
@@ -111,10 +103,10 @@ impl TufRepository {
         Ok((sha256(canonical(&key).as_bytes()), key))
     }
 
-    fn sign(&self, role: &str, signed: Value) -> Result<Value> {
+    fn sign(&self, role: &str, signed: &Value) -> Result<Value> {
         let (id, _) = self.key(role)?;
         let pair = self.keys.get(role).context("no such role")?;
-        let signature = hex(pair.sign(canonical(&signed).as_bytes()).as_ref());
+        let signature = hex(pair.sign(canonical(signed).as_bytes()).as_ref());
         Ok(json!({"signed": signed, "signatures": [{"keyid": id, "sig": signature}]}))
     }
 
@@ -124,6 +116,15 @@ impl TufRepository {
         fs::write(&temporary, content.to_string())?;
         fs::rename(temporary, path).context("a file of the repository")
     }
+}
+
+/// The part of a role's metadata that is signed.
+fn signed(role: &str, version: u64, fields: Value) -> Value {
+    let mut signed = json!({"_type": role, "spec_version": "1.0.31", "version": version, "expires": EXPIRES});
+    if let (Some(signed), Value::Object(fields)) = (signed.as_object_mut(), fields) {
+        signed.extend(fields);
+    }
+    signed
 }
 
 /// The canonical form that signatures are over (OLPC): sorted names, no blanks, nothing escaped but `"` and `\`.
