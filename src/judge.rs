@@ -32,7 +32,7 @@ use crate::rekor::{RekorClient, RekorOptions};
 use crate::revocation::Revocations;
 use crate::store::{Store, VerificationEnded};
 use crate::trust::TrustRoots;
-use crate::verify::{Anchor, AnchorId, Gathered, SEARCH_LIMIT, is_searchable};
+use crate::verify::{Anchor, AnchorId, Evidence, Gathered, SEARCH_LIMIT, is_searchable};
 use crate::workload::ContainerImage;
 
 pub use newer::NewerRoots;
@@ -56,6 +56,12 @@ pub struct Request {
     pub runs: bool,
 }
 
+/// Takes note of evidence, whatever came of it: for whoever watches logs.
+pub trait Witness: std::fmt::Debug + Send + Sync {
+    /// Evidence was verified. Must not wait.
+    fn saw(&self, evidence: &Evidence);
+}
+
 /// What judges: where images come from, within which limits, and what is known about evidence already.
 #[derive(Debug)]
 pub struct Judge<S> {
@@ -64,6 +70,7 @@ pub struct Judge<S> {
     memory: MemoryBudget,
     store: Store,
     logs: RekorClient,
+    witness: Option<Arc<dyn Witness>>,
     newer: Option<Arc<dyn NewerRoots>>,
     sightings: Sightings,
 }
@@ -125,7 +132,14 @@ impl<S: ImageSource> Judge<S> {
     pub fn new(source: S, limits: Limits) -> Self {
         let logs = RekorClient::new(RekorOptions::default());
         let (memory, store, sightings) = (MemoryBudget::default(), Store::default(), Sightings::default());
-        Self { source, limits, memory, store, logs, newer: None, sightings }
+        Self { source, limits, memory, store, logs, witness: None, newer: None, sightings }
+    }
+
+    /// With somebody who takes note of all evidence.
+    #[must_use]
+    pub fn with_witness(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.witness = Some(witness);
+        self
     }
 
     /// With this much memory for all requests together.
@@ -398,6 +412,11 @@ impl<S: ImageSource> Judge<S> {
                 }
                 Ok(Examined::Missing(problem)) => problems.push(problem),
                 Err(problem) => return Err(stopped(policies, &problem)),
+            }
+        }
+        if let Some(witness) = &self.witness {
+            for evidence in gathered.verified() {
+                witness.saw(evidence);
             }
         }
         let (roots, revocations) = (context.roots, context.revocations);

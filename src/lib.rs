@@ -26,7 +26,8 @@
 //! admission      AdmissionReview -> AdmissionReview                          uses: pure half, registry, judge
 //! configuration  admission of our own custom resources                       uses: pure half, admission
 //! cluster        watches, one published snapshot, lease, status, events      uses: pure half, trust_store, feeds
-//! telemetry      logs and metrics                                            uses: decision store
+//! monitor        whether logs are consistent, who stands in their entries    uses: pure half, rekor
+//! telemetry      logs and metrics                                            uses: decision store monitor
 //! server         HTTPS, probes, metrics port                                 uses: pure half, registry, judge, admission, configuration, telemetry
 //! cli            subcommands; does the wiring                                uses: all
 //! ```
@@ -64,6 +65,8 @@ pub mod admission;
 pub mod configuration;
 
 pub mod cluster;
+
+pub mod monitor;
 
 pub mod telemetry;
 

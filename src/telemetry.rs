@@ -2,6 +2,8 @@
 //!
 //! A counter is bumped once a request, from its decision, never between the steps. No label and no log line carries a secret.
 
+mod logs;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,7 +18,9 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::decision::{Answer, Decision};
+use crate::monitor::Readings;
 use crate::store::{Kind, Reading};
+use logs::LogMetrics;
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -190,6 +194,7 @@ pub struct Metrics {
     root_usable: Family<RootLabels, Gauge>,
     root_age: Family<RootLabels, Gauge>,
     root_expires: Family<RootLabels, Gauge>,
+    logs: LogMetrics,
 }
 
 impl Default for Metrics {
@@ -231,6 +236,7 @@ impl Default for Metrics {
             "Time until metadata of the trust root expires; negative: since it did",
             root_expires.clone(),
         );
+        let logs = LogMetrics::register(&mut registry);
         Self {
             registry,
             reviews,
@@ -246,6 +252,7 @@ impl Default for Metrics {
             root_usable,
             root_age,
             root_expires,
+            logs,
         }
     }
 }
@@ -314,6 +321,11 @@ impl Metrics {
         }
     }
 
+    /// Takes over the figures of the monitor, which counts by itself.
+    pub fn monitored(&self, readings: &Readings) {
+        self.logs.take(readings);
+    }
+
     /// The exposition in `OpenMetrics` text, with the policies as they are now.
     pub fn render(&self, policies: (usize, usize)) -> String {
         self.policies.set(policies.0 as u64);
@@ -373,5 +385,23 @@ mod tests {
         metrics.trust_roots([figures("b", None)]);
         let text = metrics.render((0, 0));
         assert!(!text.contains(r#"root="a""#) && !text.contains(r#"age_seconds{root="b"}"#), "{text}");
+    }
+
+    #[test]
+    fn the_figures_of_logs_are_those_of_the_monitor() {
+        let metrics = Metrics::default();
+        let readings = Readings { consistent: 3, forked: 1, entries_read: 7, entries_behind: 5, ..Readings::default() };
+        metrics.monitored(&readings);
+        metrics.monitored(&readings);
+        let text = metrics.render((0, 0));
+        for line in [
+            r#"countersign_log_trees{state="Consistent"} 3"#,
+            r#"countersign_log_trees{state="Forked"} 1"#,
+            r#"countersign_log_trees{state="Unknown"} 0"#,
+            "countersign_log_entries_read_total 7",
+            "countersign_log_entries_behind 5",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
     }
 }

@@ -99,6 +99,7 @@ fn every_code_is_documented() {
         "src/judge/online.rs",
         "src/rekor/error.rs",
         "src/verify/online.rs",
+        "src/monitor/finding.rs",
         "src/admission.rs",
         "src/registry/error.rs",
     ];

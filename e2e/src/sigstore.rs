@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::cosign::Cosign;
 use crate::tools::Tools;
 
-pub use instance::{Instance, Services};
+pub use instance::{ForkedLog, Instance, Services};
 pub use issuer::{Account, Identity, Issuer};
 
 /// The trust root of the instance by which tests sign.

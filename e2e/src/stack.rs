@@ -18,7 +18,7 @@ use crate::manifest;
 use crate::process::{Outcome, eventually};
 use crate::python::SigstorePython;
 use crate::registry::{Access, PushedImage, Registry};
-use crate::sigstore::Sigstore;
+use crate::sigstore::{ForkedLog, Sigstore};
 use crate::tools::{Tools, countersign_binary, repository_root};
 
 /// Until a policy that was written takes effect; a watch delivers it in milliseconds.
@@ -154,6 +154,33 @@ impl Stack {
             ("", &["configmaps"], &["get", "create", "update"]),
         ];
         self.cluster.grant_within(namespace, USER, rules)
+    }
+
+    /// Lets instances write suggested revocations, as the README says for `--monitor-logs`.
+    pub fn let_suggest(&self) -> Result<()> {
+        let user = json!({"kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io"});
+        let name = json!({"name": "countersign-suggests"});
+        let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": name,
+                "rules": [{
+                    "apiGroups": ["policy.countersign.dev"], "resources": ["signaturerevocations"], "verbs": ["create"],
+                }],
+            },
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": name,
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "countersign-suggests",
+                },
+                "subjects": [user],
+            },
+        ]});
+        self.cluster.kubectl().accepts(&["apply"], Some(&objects)).map(drop)
+    }
+
+    /// Another history of the private instance's log, signed with its key.
+    pub fn fork_private_log(&self) -> Result<ForkedLog> {
+        self.private()?.sigstore.private.fork_log(&self.tools, PRIVATE, &self.logs)
     }
 
     fn private(&self) -> Result<&Private> {

@@ -20,6 +20,7 @@ mod failure;
 mod feeds;
 mod keyless;
 mod keys;
+mod monitor;
 mod policies;
 mod private_sigstore;
 mod proofs;
@@ -47,7 +48,7 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 12] = [
+const FEATURES: [(&str, &[Case]); 13] = [
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
@@ -59,6 +60,7 @@ const FEATURES: [(&str, &[Case]); 12] = [
     ("policies", policies::CASES),
     ("controllers", controllers::CASES),
     ("feeds", feeds::CASES),
+    ("monitor", monitor::CASES),
     ("failure", failure::CASES),
 ];
 

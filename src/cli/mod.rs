@@ -5,6 +5,7 @@
 
 mod crd;
 mod input;
+mod monitor;
 mod output;
 mod review;
 mod revoke;

@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use super::monitor::{self, MonitorFlags};
 use super::{Error, Exit, input, now, surroundings};
 use crate::admission::NamespaceLookup;
 use crate::cluster::{Cluster, ConfigMapArchive, ConfigMapLedger, Controllers, Indexes, LedgerFeedArchive};
@@ -24,6 +25,7 @@ use crate::decision::escaped;
 use crate::feeds::{FeedStore, FeedStoreOptions};
 use crate::image::Digest;
 use crate::judge::{Judge, NewerRoots, Sightings};
+use crate::monitor::Monitor;
 use crate::policy::{Snapshot, Unmatched};
 use crate::registry::{LEAST_MEMORY_BYTES, Limits, MemoryBudget, REQUEST_BYTES, RegistryClient};
 use crate::revocation::Revocations;
@@ -102,6 +104,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: LogFilter,
     #[command(flatten)]
+    monitor: MonitorFlags,
+    #[command(flatten)]
     registry: RegistryFlags,
 }
 
@@ -109,6 +113,7 @@ pub(super) struct Arguments {
 struct Surroundings {
     cluster: Arc<Cluster>,
     controllers: Controllers,
+    monitor: Option<Monitor>,
 }
 
 impl NamespaceLookup for Surroundings {
@@ -147,6 +152,9 @@ impl Snapshots for Surroundings {
 
     fn observe(&self, metrics: &Metrics) {
         metrics.leads(self.controllers.leadership().holds());
+        if let Some(monitor) = &self.monitor {
+            metrics.monitored(&monitor.readings());
+        }
         let store = self.cluster.store();
         let sums = store.refreshes();
         metrics.refreshed(RefreshFigures { succeeded: sums.succeeded, refused: sums.refused, failed: sums.failed });
@@ -194,6 +202,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         listing_ttl,
         log_format,
         log,
+        monitor,
         registry,
     } = arguments;
     telemetry::start_logging(log_format, &log);
@@ -217,7 +226,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let trust_store = TrustStore::new(options, Arc::new(ConfigMapArchive::new(client.clone(), &namespace)));
     let sightings = Sightings::default();
     let newer: Arc<dyn NewerRoots> = Arc::<TrustStore>::clone(&trust_store);
-    let judge = Judge::new(source, Limits::default())
+    let mut judge = Judge::new(source, Limits::default())
         .with_memory(memory)
         .with_store(store)
         .with_newer_roots(newer)
@@ -226,8 +235,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let kept = LedgerFeedArchive::new(ConfigMapLedger::new(client.clone(), &namespace));
     let feeds = FeedStore::new(FeedStoreOptions::new(Arc::new(now)), trust_store, Arc::new(kept));
     let cluster = Cluster::new(client.clone(), &namespace, feeds, Unmatched::from(unmatched));
-    let controllers = Controllers::new(client, &namespace, &identity, now);
-    let seen = Arc::new(Surroundings { cluster: Arc::clone(&cluster), controllers });
+    let controllers = Controllers::new(client.clone(), &namespace, &identity, now);
+    let monitor = monitor.monitor(client, &cluster, &controllers);
+    if let Some(monitor) = &monitor {
+        judge = judge.with_witness(Arc::new(monitor.observer()));
+    }
+    let seen = Arc::new(Surroundings { cluster: Arc::clone(&cluster), controllers, monitor });
     let bind = |address: SocketAddr| TcpListener::bind(address).map_err(|error| surroundings("listening", &error));
     let (webhook, probes) = (bind(listen)?, bind(probe_listen)?);
     tracing::info!(%listen, %probe_listen, namespace, identity, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -247,6 +260,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         // The watches never end by themselves; if they do, an instance that sees nothing must not stay.
         () = Arc::clone(&cluster).watch() => Err(surroundings("watching", &"the watches ended")),
         () = seen.controllers.run(&cluster, &indexes) => Err(surroundings("controlling", &"the controllers ended")),
+        () = monitor::watch(seen.monitor.as_ref(), &cluster, &seen.controllers, now) => {
+            Err(surroundings("watching logs", &"the monitor ended"))
+        }
     };
     seen.controllers.release().await;
     served.map(|()| Exit::Allowed)

@@ -28,6 +28,18 @@ pub struct Document {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Version(String);
 
+impl Version {
+    /// The version of this name, for who kept the name alone.
+    pub fn named(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Why a document could be neither loaded nor saved.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {

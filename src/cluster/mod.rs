@@ -24,8 +24,8 @@ mod status;
 mod watched;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -51,6 +51,7 @@ pub use feeds::LedgerFeedArchive;
 pub use lease::Leadership;
 pub use ledger::{ConfigMapLedger, Document, Ledger, LedgerError, Version};
 pub use notices::{EventWriter, Notices, ObjectRef, Urgency};
+pub use report::LogReport;
 pub use status::{Kind, StatusWriter, Target};
 
 /// How long a watch may give no proof of life before the replica is unready.
@@ -72,6 +73,8 @@ pub struct Cluster {
     feeds: Arc<FeedStore>,
     /// Whether what was accepted of the trust roots has been read, or was waited for long enough.
     settled: AtomicBool,
+    /// How logs stand, as who watches them says.
+    logs: Mutex<Vec<LogReport>>,
 }
 
 /// Why there is no snapshot to judge by.
@@ -103,7 +106,15 @@ impl Cluster {
         let store = Arc::clone(feeds.trust());
         let declarations = Declarations::new(Arc::clone(&store), Api::namespaced(client.clone(), namespace));
         let watched = Watched::new(Arc::clone(&declarations), Arc::clone(&feeds), unmatched);
-        Arc::new(Self { client, watched, declarations, store, feeds, settled: AtomicBool::new(false) })
+        Arc::new(Self {
+            client,
+            watched,
+            declarations,
+            store,
+            feeds,
+            settled: AtomicBool::new(false),
+            logs: Mutex::default(),
+        })
     }
 
     /// The snapshot of this moment.
@@ -122,6 +133,25 @@ impl Cluster {
     /// Where trust roots are declared.
     pub fn store(&self) -> &Arc<TrustStore> {
         &self.store
+    }
+
+    /// Says how logs stand, for the status of the trust roots that name them.
+    pub fn report_logs(&self, logs: Vec<LogReport>) {
+        *self.logs.lock().unwrap_or_else(PoisonError::into_inner) = logs;
+    }
+
+    fn log_reports(&self) -> Vec<LogReport> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A trust root as an object of notices, whether it is one in the cluster or is embedded.
+    pub fn trust_root(&self, name: &str) -> ObjectRef {
+        let uid = self.watched.look(|state| {
+            let entry = state.trust_roots.objects.iter().find(|entry| entry.meta.name == name);
+            entry.map(|entry| entry.meta.uid.clone()).unwrap_or_default()
+        });
+        let api_version = format!("{}/{}", crate::api::GROUP, crate::api::VERSION);
+        ObjectRef { api_version, kind: Kind::TrustRoot.resource().kind, namespace: None, name: name.to_owned(), uid }
     }
 
     /// Whether requests should come here.

@@ -24,6 +24,8 @@ use crate::trust_store::{RootStatus, TrustStore};
 
 /// The condition that every kind of ours has.
 const READY: &str = "Ready";
+/// Whether the logs of a trust root show everybody one history, as far as they are watched.
+const LOGS_CONSISTENT: &str = "LogsConsistent";
 /// Whether the last refresh of a trust root succeeded.
 const REFRESHED: &str = "Refreshed";
 /// Whether a trust root is past its time.
@@ -45,6 +47,30 @@ pub(super) struct Report {
     pub(super) status: Arc<Value>,
 }
 
+/// How a tree of a log stands, for who watches logs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogReport {
+    /// The log's key id in hexadecimal digits.
+    pub key_id: String,
+    /// Whether it shows everybody one history.
+    pub truth: Truth,
+    /// Why, in a word that scripts may match.
+    pub reason: &'static str,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl LogReport {
+    /// The worse, the larger.
+    fn weight(&self) -> u8 {
+        match self.truth {
+            Truth::True => 0,
+            Truth::Unknown => 1,
+            Truth::False => 2,
+        }
+    }
+}
+
 /// A change that somebody should hear of.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Remark {
@@ -54,7 +80,7 @@ pub(super) struct Remark {
 }
 
 /// What is wanted of every object.
-pub(super) fn reports(state: &State, feeds: &FeedStore, now: Timestamp) -> Vec<Report> {
+pub(super) fn reports(state: &State, feeds: &FeedStore, watched: &[LogReport], now: Timestamp) -> Vec<Report> {
     let store = feeds.trust();
     let roots = (*store.roots()).clone().with_roles(feeds.roles());
     // What happens to unmatched images is not asked.
@@ -71,7 +97,7 @@ pub(super) fn reports(state: &State, feeds: &FeedStore, now: Timestamp) -> Vec<R
     });
     let revocations = state.revocations.objects.iter();
     let revocations = revocations.map(|entry| report(Kind::Revocation, &entry.meta, revocation(entry)));
-    let trust_roots = trust_roots(&state.trust_roots.objects, &roots, store, now);
+    let trust_roots = trust_roots(&state.trust_roots.objects, &roots, store, watched, now);
     of_cluster.chain(of_namespaces).chain(configs).chain(revocations).chain(trust_roots).collect()
 }
 
@@ -93,11 +119,12 @@ fn trust_roots<'a>(
     objects: &'a TrustRootObjects,
     roots: &'a TrustRoots,
     store: &'a TrustStore,
+    watched: &'a [LogReport],
     now: Timestamp,
 ) -> impl Iterator<Item = Report> {
     objects.iter().map(move |entry| {
         let status = store.status(&entry.meta.name).unwrap_or_default();
-        report(Kind::TrustRoot, &entry.meta, trust_root(entry, roots, &status, now))
+        report(Kind::TrustRoot, &entry.meta, trust_root(entry, roots, &status, watched, now))
     })
 }
 
@@ -181,6 +208,7 @@ fn trust_root(
     entry: &Entry<RootSpec, RootSpecError>,
     roots: &TrustRoots,
     status: &RootStatus,
+    watched: &[LogReport],
     now: Timestamp,
 ) -> Wanted {
     let name = &entry.meta.name;
@@ -212,6 +240,10 @@ fn trust_root(
     if has_task {
         wanted = wanted.condition(REFRESHED, refreshed(status)).condition(KEPT, kept(status));
     }
+    let known = status.logs.iter().filter_map(|(_, key_id)| worst(watched, key_id));
+    if let Some(worst) = known.max_by_key(|report| report.weight()) {
+        wanted = wanted.condition(LOGS_CONSISTENT, Condition::new(worst.truth, worst.reason, worst.message.clone()));
+    }
     // What is known from before a restart stays until something newer is known.
     if let Some(versions) = status.versions {
         let versions = json!({
@@ -225,7 +257,14 @@ fn trust_root(
             wanted = wanted.field(field, value);
         }
     }
-    wanted.field("digest", status.digest.as_ref().map(|digest| json!(digest))).field("logs", logs(entry, status))
+    wanted
+        .field("digest", status.digest.as_ref().map(|digest| json!(digest)))
+        .field("logs", logs(entry, status, watched))
+}
+
+/// The worst that is known of a log's trees.
+fn worst<'a>(watched: &'a [LogReport], key_id: &str) -> Option<&'a LogReport> {
+    watched.iter().filter(|report| report.key_id == key_id).max_by_key(|report| report.weight())
 }
 
 fn refreshed(status: &RootStatus) -> Condition {
@@ -253,10 +292,13 @@ fn kept(status: &RootStatus) -> Condition {
     }
 }
 
-/// The logs as the status lists them. What others found out about them stays.
-fn logs(entry: &Entry<RootSpec, RootSpecError>, status: &RootStatus) -> Option<Value> {
+/// The logs as the status lists them. What was found out about those that nobody watches now stays.
+fn logs(entry: &Entry<RootSpec, RootSpecError>, status: &RootStatus, watched: &[LogReport]) -> Option<Value> {
     let before = entry.meta.status.get("logs").and_then(Value::as_array);
     let consistency = |key_id: &str| {
+        if let Some(worst) = worst(watched, key_id) {
+            return Some(json!(worst.reason));
+        }
         let found = before?.iter().find(|log| log.get("keyId").and_then(Value::as_str) == Some(key_id))?;
         found.get("consistency").cloned()
     };
@@ -283,6 +325,10 @@ impl Report {
             conditions.and_then(|conditions| conditions.iter().find(of_kind))
         };
         let remark = |(kind, condition): (&&'static str, &Condition)| {
+            // Who watches logs has told of it, once.
+            if *kind == LOGS_CONSISTENT {
+                return None;
+            }
             let text = |field: &str| before(kind).and_then(|before| before.get(field)).and_then(Value::as_str);
             let good = if *kind == STALE { Truth::False } else { Truth::True };
             // Whoever suspended a revocation knows it.
@@ -312,9 +358,10 @@ mod tests {
 
     use super::super::kinds;
     use super::*;
+    use crate::api::OnStale;
     use crate::feeds::{FeedStoreOptions, MemoryFeedArchive};
     use crate::trust::PUBLIC_GOOD;
-    use crate::trust_store::{MemoryArchive, TrustStoreOptions};
+    use crate::trust_store::{Failure, MemoryArchive, RefreshError, Refreshes, TrustStoreOptions, Versions};
 
     fn store(roots: TrustRoots) -> Arc<TrustStore> {
         let options = TrustStoreOptions::new(roots, Arc::new(|| Timestamp::UNIX_EPOCH));
@@ -337,15 +384,15 @@ mod tests {
         )
     }
 
-    fn all(state: &State, store: &Arc<TrustStore>) -> Vec<Report> {
+    fn all(state: &State, store: &Arc<TrustStore>, watched: &[LogReport]) -> Vec<Report> {
         let options = FeedStoreOptions::new(Arc::new(|| Timestamp::UNIX_EPOCH));
         let feeds = FeedStore::new(options, Arc::clone(store), Arc::new(MemoryFeedArchive::default()));
-        reports(state, &feeds, Timestamp::UNIX_EPOCH)
+        reports(state, &feeds, watched, Timestamp::UNIX_EPOCH)
     }
 
     /// The only report.
     fn one(state: &State, store: &Arc<TrustStore>) -> Report {
-        let mut all = all(state, store);
+        let mut all = all(state, store, &[]);
         assert_eq!(all.len(), 1);
         all.remove(0)
     }
@@ -395,7 +442,7 @@ mod tests {
             let metadata = json!({"metadata": {"name": "team-a", "labels": {"team": team}}});
             let namespace = serde_json::from_value(metadata).unwrap();
             state.namespaces.objects.take(Event::Apply(kinds::namespace(namespace)));
-            let all = all(&state, &store);
+            let all = all(&state, &store, &[]);
             let config = all.iter().find(|report| report.target.kind == Kind::Config).unwrap();
             assert_eq!(config.wanted.conditions["FeedsFresh"].reason, "NoFeeds");
             let policy = all.iter().find(|report| report.target.kind == Kind::NamespacePolicy).unwrap();
@@ -430,6 +477,34 @@ mod tests {
         let report = taken(&object, &store);
         assert_eq!(ready(&report).1, "TrustRootInvalid");
         assert!(ready(&report).2.ends_with("what it said before is in force"));
+    }
+
+    #[tokio::test]
+    async fn the_worst_of_a_root_s_logs_is_its_condition_and_is_told_by_others() {
+        let text = include_str!("../../tests/data/bundles/sigstore-java--rekor-v2/trusted_root.json");
+        let object = object("SignatureTrustRoot", "own", &json!({"trustedRoot": text}));
+        let store = store(TrustRoots::default());
+        let mut state = State::default();
+        state.trust_roots.objects.take(Event::Apply(kinds::trust_root(&object)));
+        store.declare(RootSpec::parse(&object).unwrap());
+        let unwatched = one(&state, &store);
+        assert!(!unwatched.wanted.conditions.contains_key(LOGS_CONSISTENT), "nobody watches");
+        let key_id = unwatched.wanted.fields["logs"][0]["keyId"].as_str().unwrap().to_owned();
+        let report =
+            |key_id: &str, truth, reason| LogReport { key_id: key_id.into(), truth, reason, message: "m".into() };
+        let good = || report(&key_id, Truth::True, "Consistent");
+        for (watched, expected) in [
+            (vec![good()], (Truth::True, "Consistent")),
+            (vec![report(&key_id, Truth::Unknown, "Unknown"), good()], (Truth::Unknown, "Unknown")),
+            (vec![good(), report(&key_id, Truth::False, "LogForked"), good()], (Truth::False, "LogForked")),
+            (vec![good(), report("another", Truth::False, "LogForked")], (Truth::True, "Consistent")),
+        ] {
+            let report = all(&state, &store, &watched).remove(0);
+            let condition = &report.wanted.conditions[LOGS_CONSISTENT];
+            assert_eq!((condition.truth, condition.reason), expected);
+            assert_eq!(report.wanted.fields["logs"][0]["consistency"], expected.1);
+            assert!(report.remarks().iter().all(|remark| remark.reason != expected.1), "it was told of already");
+        }
     }
 
     #[test]
@@ -474,5 +549,54 @@ mod tests {
         suspended["suspended"] = json!(true);
         assert_eq!(taken(suspended).reason, "Suspended");
         assert_eq!(taken(json!(1)).reason, "RevocationInvalid");
+    }
+
+    #[test]
+    fn a_root_through_tuf_tells_its_age_its_floor_and_the_rule_that_broke() {
+        let object = object("SignatureTrustRoot", PUBLIC_GOOD, &json!({"publicGood": {}, "maxAge": "24h"}));
+        let mut state = State::default();
+        state.trust_roots.objects.take(Event::Apply(kinds::trust_root(&object)));
+        let entry = state.trust_roots.objects.iter().next().unwrap();
+        let material = || TrustRoots::embedded().unwrap().find(PUBLIC_GOOD).unwrap().clone();
+        let now = Timestamp::from_second(1_000).unwrap();
+        let earlier = Timestamp::from_second(999).unwrap();
+        let failure = RefreshError::Rollback { role: "timestamp".into(), trusted: 7, offered: 6 };
+        let status = RootStatus {
+            versions: Some(Versions { root: 1, timestamp: 7, snapshot: 3, targets: 2 }),
+            refreshed: Some(earlier),
+            failure: Some(Failure { error: failure, at: now, in_a_row: 2 }),
+            unkept: Some("no room".into()),
+            refreshes: Refreshes { succeeded: 1, refused: 2, failed: 0 },
+            ..RootStatus::default()
+        };
+        let said = |fresh_until: Timestamp, on_stale: OnStale, status: &RootStatus| {
+            let mut roots = TrustRoots::default();
+            roots.insert_until(material(), Some(fresh_until), on_stale);
+            trust_root(entry, &roots, status, now)
+        };
+        let conditions = |wanted: &Wanted| {
+            [READY, STALE, REFRESHED, KEPT]
+                .map(|kind| wanted.conditions.get(kind).map(|found| (found.truth, found.reason)))
+        };
+        let fresh = said(now, OnStale::Error, &status);
+        let broken = [Some((Truth::False, "TufRollback")), Some((Truth::False, "TufArchiveUnavailable"))];
+        let expected = [Some((Truth::True, "Usable")), Some((Truth::False, "Fresh")), broken[0], broken[1]];
+        assert_eq!(conditions(&fresh), expected);
+        let message = &fresh.conditions[REFRESHED].message;
+        assert!(message.contains("rolled back to version 6") && message.contains("2 in a row"), "{message}");
+        assert_eq!(fresh.fields["versions"], json!({"root": 1, "timestamp": 7, "snapshot": 3, "targets": 2}));
+        assert_eq!(fresh.fields["refreshedAt"], "1970-01-01T00:16:39Z");
+        let aged = Some((Truth::True, "TrustRootStale"));
+        let expected = [Some((Truth::False, "TrustRootStale")), aged, broken[0], broken[1]];
+        assert_eq!(conditions(&said(earlier, OnStale::Error, &status)), expected);
+        let expected = [Some((Truth::True, "Usable")), aged, broken[0], broken[1]];
+        assert_eq!(conditions(&said(earlier, OnStale::Warn, &status)), expected);
+        // After a restart the floor of before is not taken back, and nothing is said of refreshes that nobody tried.
+        let restarted = said(now, OnStale::Error, &RootStatus::default());
+        assert_eq!(conditions(&restarted)[2..], [None, None]);
+        assert!(!restarted.fields.contains_key("versions") && !restarted.fields.contains_key("refreshedAt"));
+        let well = RootStatus { failure: None, unkept: None, ..status };
+        let expected = [Some((Truth::True, "Refreshed")), Some((Truth::True, "Kept"))];
+        assert_eq!(conditions(&said(now, OnStale::Error, &well))[2..], expected);
     }
 }

@@ -93,7 +93,7 @@ impl EntryKind {
     ///
     /// # Errors
     /// Kinds that are not verified.
-    pub(super) fn named(kind: &str, version: &str) -> Result<Self, FormatError> {
+    pub(crate) fn named(kind: &str, version: &str) -> Result<Self, FormatError> {
         const ALL: [EntryKind; 5] = [
             EntryKind::HashedRekord001,
             EntryKind::HashedRekord002,

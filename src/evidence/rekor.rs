@@ -111,6 +111,52 @@ pub(crate) fn entry(bytes: &[u8]) -> Result<LogEntry, FormatError> {
     })
 }
 
+/// An entry of a listing, of any kind.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// The index in the log, over all its trees.
+    pub(crate) index: u64,
+    /// The key id of the log.
+    pub(crate) log_id: Vec<u8>,
+    /// When the log says to have taken it in.
+    pub(crate) integrated_time: jiff::Timestamp,
+    /// The inclusion proof.
+    pub(crate) proof: InclusionProof,
+    /// The entry itself.
+    pub(crate) body: Vec<u8>,
+}
+
+/// Reads an answer that lists entries, each under its id.
+///
+/// # Errors
+/// Anything but a list of at most `limit` entries, an id that is not its entry's, an entry without proof.
+pub(crate) fn listed(bytes: &[u8], limit: usize) -> Result<Vec<Listed>, FormatError> {
+    let answers: Vec<BTreeMap<String, Answer>> =
+        serde_json::from_slice(bytes).map_err(|error| malformed(ENTRY, &error))?;
+    let found = answers.iter().map(BTreeMap::len).sum();
+    if found > limit {
+        return Err(FormatError::TooMany { what: "entries of a listing", found, limit });
+    }
+    let read = |(id, answer): (String, Answer)| {
+        let body = base64(&answer.body, ENTRY)?;
+        if EntryId::parse(&id)?.leaf() != hash_leaf(&body) {
+            return Err(malformed(ENTRY, &"its id is not that of its body"));
+        }
+        let found = answer.verification.and_then(|verification| verification.inclusion_proof);
+        let found = found.ok_or_else(|| malformed(ENTRY, &"it carries no inclusion proof"))?;
+        let log_id = from_hexadecimal(&answer.log_id);
+        Ok(Listed {
+            index: answer.log_index,
+            log_id: log_id.ok_or_else(|| malformed(ENTRY, &"its logID is not hexadecimal"))?,
+            integrated_time: jiff::Timestamp::from_second(answer.integrated_time)
+                .map_err(|error| malformed(ENTRY, &error))?,
+            proof: proof(&found)?,
+            body,
+        })
+    };
+    answers.into_iter().flatten().map(read).collect()
+}
+
 fn proof(found: &Proof) -> Result<InclusionProof, FormatError> {
     if found.hashes.len() > HASH_LIMIT {
         return Err(FormatError::TooMany {

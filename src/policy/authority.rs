@@ -9,7 +9,7 @@ use super::proofs::{Kind, Proofs};
 use super::window::SigningWindow;
 use super::{PolicyError, describe};
 use crate::api;
-use crate::trust::{CertificateRoots, PublicKey, TrustRoots};
+use crate::trust::{CertificateRoots, PublicKey, TrustRoots, TufRoles};
 use crate::verify::{Anchor, AnchorId, Evidence, Signer};
 
 /// Bytes of PEM that a list of certificates may have.
@@ -166,6 +166,20 @@ impl Signers {
             }
             (Self::Certificates { roots, trust_root, .. }, AnchorId::Certificates { sha256, dated_by }) => {
                 trust_root == dated_by && roots.digest() == sha256
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether one of them is this signer, as the trust root of this name knows signers.
+    pub(super) fn name(&self, root: &str, signer: &Signer, roles: &TufRoles, now: Timestamp) -> bool {
+        match (self, signer) {
+            (Self::Keyless { trust_root, identities }, Signer::Certificate { issuer, subjects, .. }) => {
+                let named = |identity: &Identity| identity.names(issuer.as_deref(), subjects, roles, now);
+                trust_root == root && identities.iter().any(named)
+            }
+            (Self::Keys { trust_root, keys }, Signer::Key { sha256 }) => {
+                trust_root.as_deref() == Some(root) && keys.iter().any(|key| key.key.fingerprint() == sha256)
             }
             _ => false,
         }

@@ -21,8 +21,8 @@ mod snapshot;
 mod window;
 
 use crate::image::ImagePattern;
-use crate::trust::{RoleName, TrustRoots};
-use crate::verify::{Anchor, Claim, Evidence};
+use crate::trust::{RoleName, TrustRoots, TufRoles};
+use crate::verify::{Anchor, Claim, Evidence, Signer};
 
 use authority::Authority;
 use identity::Identity;
@@ -74,6 +74,12 @@ impl Policy {
     /// The names of the trust roots that the policy needs.
     pub fn trust_roots(&self) -> impl Iterator<Item = &str> {
         self.authorities.iter().filter_map(|authority| authority.signers.trust_root())
+    }
+
+    /// Whether an authority knows this signer under a trust root: who it is, whatever else is asked of what was signed. Own certificates are
+    /// no root's, and are left out.
+    pub fn trusts(&self, root: &str, signer: &Signer, roles: &TufRoles, now: jiff::Timestamp) -> bool {
+        self.authorities.iter().any(|authority| authority.signers.name(root, signer, roles, now))
     }
 
     /// The delegated TUF roles whose identities the policy asks for.

@@ -174,6 +174,11 @@ impl Snapshot {
         &self.revocations
     }
 
+    /// The policies that parse.
+    pub fn policies(&self) -> &[Arc<Policy>] {
+        &self.policies
+    }
+
     /// The trust roots.
     pub fn roots(&self) -> &TrustRoots {
         &self.roots

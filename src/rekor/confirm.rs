@@ -11,7 +11,7 @@ use crate::verify::{Confirmation, LogApi, OnlineError, Question, TILE_BYTES, Til
 /// Bytes of an answer that holds an entry.
 pub(super) const ENTRY_BYTES: usize = 1 << 20;
 /// Bytes of a head with its signatures.
-const HEAD_BYTES: usize = 16 << 10;
+pub(super) const HEAD_BYTES: usize = 16 << 10;
 /// Tiles of one entry that are fetched at a time.
 const TILES_AT_ONCE: usize = 4;
 
@@ -32,20 +32,25 @@ impl RekorClient {
             LogApi::Tiles => {
                 let answer = self.ask(&asked(HEAD_BYTES, "head")).await?;
                 let head = question.head(&answer).map_err(unconfirmed)?;
-                let tiles = head.tiles();
-                let mut work = Vec::with_capacity(tiles.len());
-                for tile in tiles {
-                    work.push(async move { Ok((tile, self.tile(question.address(), tile).await?)) });
-                }
-                let mut work = futures::stream::iter(work).buffered(TILES_AT_ONCE);
-                let mut fetched = BTreeMap::new();
-                while let Some(result) = work.next().await {
-                    let (tile, bytes) = result?;
-                    fetched.insert(tile, bytes);
-                }
+                let fetched = self.tiles(question.address(), head.tiles()).await?;
                 head.confirm(&fetched).map_err(unconfirmed)
             }
         }
+    }
+
+    /// Some tiles of a log's tree.
+    pub(super) async fn tiles(&self, address: &str, tiles: Vec<Tile>) -> Result<BTreeMap<Tile, Vec<u8>>, RekorError> {
+        let mut work = Vec::with_capacity(tiles.len());
+        for tile in tiles {
+            work.push(async move { Ok((tile, self.tile(address, tile).await?)) });
+        }
+        let mut work = futures::stream::iter(work).buffered(TILES_AT_ONCE);
+        let mut fetched = BTreeMap::new();
+        while let Some(result) = work.next().await {
+            let (tile, bytes) = result?;
+            fetched.insert(tile, bytes);
+        }
+        Ok(fetched)
     }
 
     /// One tile, or the full one in its place: a log may drop a partial tile when it is full.

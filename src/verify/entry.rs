@@ -17,6 +17,9 @@ use crate::evidence::pem;
 use crate::image::{Hash, from_hexadecimal};
 use crate::trust::PublicKey;
 
+/// Signers of one entry that are read; genuine ones have one.
+const SIGNER_LIMIT: usize = 16;
+
 /// Who must stand in the entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum LoggedSigner<'a> {
@@ -56,10 +59,64 @@ pub(super) fn bind(
     }
 }
 
+/// A signer that an entry names, in DER.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum NamedSigner {
+    Certificate(Vec<u8>),
+    Key(Vec<u8>),
+}
+
+/// Who stands in an entry, by its body alone. Empty for kinds that no signature is verified with, and for bodies that are malformed.
+pub(super) fn signers(body: &[u8]) -> Vec<NamedSigner> {
+    #[derive(Deserialize)]
+    struct Kind {
+        kind: String,
+        #[serde(rename = "apiVersion")]
+        version: String,
+    }
+    let Ok(kind) = serde_json::from_slice::<Kind>(body) else { return Vec::new() };
+    let Ok(kind) = EntryKind::named(&kind.kind, &kind.version) else { return Vec::new() };
+    let pems = match kind {
+        EntryKind::HashedRekord001 => {
+            read(kind, body).map(|spec: HashedRekord001| vec![spec.signature.public_key.content])
+        }
+        EntryKind::Dsse001 => read(kind, body).map(|spec: Dsse001| {
+            spec.signatures.into_iter().map(|signature| signature.verifier).take(SIGNER_LIMIT).collect()
+        }),
+        EntryKind::Intoto001 => read(kind, body).map(|spec: Intoto001| vec![spec.public_key]),
+        EntryKind::Intoto002 => read(kind, body).map(|spec: Intoto002| {
+            let signatures = spec.content.envelope.signatures.into_iter();
+            signatures.map(|signature| signature.public_key).take(SIGNER_LIMIT).collect()
+        }),
+        EntryKind::HashedRekord002 => {
+            let Ok(HashedRekord002 { inner }) = read(kind, body) else { return Vec::new() };
+            let raw = |found: Option<RawBytes>| found.and_then(|found| decode(&found.raw_bytes).ok());
+            let Verifier { x509_certificate, public_key } = inner.signature.verifier;
+            return match (raw(x509_certificate), raw(public_key)) {
+                (Some(certificate), None) => vec![NamedSigner::Certificate(certificate)],
+                (None, Some(key)) => vec![NamedSigner::Key(key)],
+                _ => Vec::new(),
+            };
+        }
+    };
+    let named = |text: &String| {
+        let pem = String::from_utf8(decode(text).ok()?).ok()?;
+        match pem::certificate(&pem) {
+            Ok(certificate) => Some(NamedSigner::Certificate(certificate)),
+            Err(_) => DerPublicKey::from_pem(&pem).ok().map(|key| NamedSigner::Key(key.as_bytes().to_vec())),
+        }
+    };
+    pems.unwrap_or_default().iter().filter_map(named).collect()
+}
+
 /// Reads an entry's body. The kind beside it is nobody's word; the one inside is.
 fn spec<T: DeserializeOwned>(entry: &LogEntry) -> Result<T, VerifyError> {
-    let body: Body<T> = serde_json::from_slice(&entry.body).map_err(|error| malformed(&error))?;
-    let (kind, version) = entry.kind.name();
+    read(entry.kind, &entry.body)
+}
+
+fn read<T: DeserializeOwned>(kind: EntryKind, body: &[u8]) -> Result<T, VerifyError> {
+    let body: Body<T> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let (kind, version) = kind.name();
     if (body.kind.as_str(), body.version.as_str()) == (kind, version) {
         return Ok(body.spec);
     }

@@ -8,9 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use sigstore_merkle::{hash_leaf, verify_inclusion_proof};
-use sigstore_types::{Checkpoint, Sha256Hash};
+use sigstore_types::{Checkpoint, CheckpointSignature, Sha256Hash};
 
-use super::VerifyError;
+use super::consistency::TreeHead;
+use super::{LogApi, VerifyError};
 use crate::evidence::candidate::{InclusionProof, LogEntry};
 use crate::image::hexadecimal;
 use crate::trust::{Log, Message};
@@ -27,6 +28,8 @@ pub(super) struct Logged<'a> {
     pub(super) integrated: Option<Timestamp>,
     /// Whether inclusion was proved.
     pub(super) included: bool,
+    /// The head that inclusion was proved in, for monitors.
+    pub(super) head: Option<TreeHead>,
 }
 
 /// Verifies an entry under some logs. None: its log is not among them, so that it proves nothing.
@@ -47,9 +50,10 @@ pub(super) fn verify<'a>(entry: &LogEntry, logs: &'a [Log]) -> Result<Option<Log
                 None if v2 => logs.iter().collect(),
                 None => Vec::new(),
             };
-            let Some(log) = head(&proof.checkpoint, &candidates, v2)? else { return Ok(None) };
+            let Some((log, signature)) = signed(&proof.checkpoint, &candidates, v2)? else { return Ok(None) };
             inclusion(entry, proof, v2)?;
-            Some(log)
+            let api = if v2 { LogApi::Tiles } else { LogApi::Entries };
+            Some((log, TreeHead::of(&proof.checkpoint, signature, log, api)))
         }
         None => None,
     };
@@ -63,8 +67,10 @@ pub(super) fn verify<'a>(entry: &LogEntry, logs: &'a [Log]) -> Result<Option<Log
         None => None,
     };
     let integrated = promised.map(|(_, time)| time);
-    let log = included.or(promised.map(|(log, _)| log));
-    Ok(log.map(|log| Logged { log, integrated, included: included.is_some() }))
+    let proved = included.is_some();
+    let (by_proof, head) = included.unzip();
+    let log = by_proof.or(promised.map(|(log, _)| log));
+    Ok(log.map(|log| Logged { log, integrated, included: proved, head: head.flatten() }))
 }
 
 /// The promise: the log's signature over the entry, its place and its time, at which the root must believe the log.
@@ -111,6 +117,15 @@ pub(super) fn included(
 /// The log that signed a checkpoint. Hints are four bytes and may collide: every signature is tried under every key that it may be
 /// of, and witnesses are passed over. None: it is signed by none of these logs.
 pub(super) fn head<'a>(checkpoint: &Checkpoint, logs: &[&'a Log], v2: bool) -> Result<Option<&'a Log>, VerifyError> {
+    Ok(signed(checkpoint, logs, v2)?.map(|(log, _)| log))
+}
+
+/// The log that signed a checkpoint, with its signature.
+pub(super) fn signed<'a, 'b>(
+    checkpoint: &'b Checkpoint,
+    logs: &[&'a Log],
+    v2: bool,
+) -> Result<Option<(&'a Log, &'b CheckpointSignature)>, VerifyError> {
     let message = Message::Bytes(checkpoint.signed_data());
     let mut matching = false;
     let hinted = |hint: &[u8], log: &Log| log.id.get(..4) == Some(hint);
@@ -127,7 +142,7 @@ pub(super) fn head<'a>(checkpoint: &Checkpoint, logs: &[&'a Log], v2: bool) -> R
                 return Err(refused("the checkpoint of an entry has too many signatures under one key hint"));
             }
             if log.key.verify(log.scheme, message, signature.signature.as_bytes()).is_ok() {
-                return Ok(Some(log));
+                return Ok(Some((log, signature)));
             }
         }
     }

@@ -11,9 +11,11 @@ mod anchor;
 mod artifact;
 mod certificate;
 mod chain;
+mod consistency;
 mod entry;
 mod facts;
 mod gather;
+mod listing;
 mod log;
 mod names;
 mod online;
@@ -36,10 +38,12 @@ use crate::trust::{KeyFingerprint, Operator};
 pub use anchor::{Anchor, AnchorId};
 pub use artifact::Artifact;
 pub use certificate::claim_names;
+pub use consistency::{Newest, Proved, Relation, Span, TreeHead, TreeId, WatchedLog, relate};
 pub use facts::{CertificateFacts, CertificateLogProof, ServiceKind, ServiceNames, Word};
 #[cfg(test)]
 pub(crate) use gather::gather;
 pub use gather::{Gathered, Prepared, Refusal, SCHEMA_VERSION};
+pub use listing::{BUNDLE_BYTES, Bundle, LISTED_LIMIT, Listing, SeenEntry};
 pub use online::{Confirmation, FreshHead, LogApi, OnlineError, QUESTION_LIMIT, Question};
 pub use search::{Found, RESULT_LIMIT, SEARCH_LIMIT, Search, is_searchable, searches};
 pub use steps::{verify, verify_with_key, verify_with_root};
@@ -221,6 +225,16 @@ pub struct LogProof {
     /// What identifies the entry when the log is asked.
     #[serde(skip)]
     place: online::Place,
+    /// The head that it was proved in.
+    #[serde(skip)]
+    head: Option<TreeHead>,
+}
+
+impl LogProof {
+    /// The head of the tree that the entry was proved in, for monitors: none where inclusion is only promised.
+    pub fn head(&self) -> Option<&TreeHead> {
+        self.head.as_ref()
+    }
 }
 
 impl Evidence {

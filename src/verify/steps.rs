@@ -213,6 +213,7 @@ fn prove(candidate: &Candidate, root: &TrustMaterial) -> Result<Proofs, VerifyEr
             dated: logged.integrated.is_some(),
             online: false,
             place,
+            head: logged.head,
         });
     }
     if proofs.logs.is_empty() && !candidate.entries.is_empty() {

@@ -1,7 +1,7 @@
-//! A tree in tiles: which of them prove that a leaf is in it, and the proof that they give.
+//! A tree in tiles: which of them prove that a leaf is in it or that a smaller tree begins it, and the proof that they give.
 //!
-//! Pure arithmetic over <https://c2sp.org/tlog-tiles> and RFC 6962, section 2.1.1: coordinates out, bytes in, an audit path out. Nothing is
-//! believed here; the path is verified like any other (`log`).
+//! Pure arithmetic over <https://c2sp.org/tlog-tiles> and RFC 6962, sections 2.1.1 and 2.1.2: coordinates out, bytes in, a path out. Nothing
+//! is believed here; the path is verified like any other (`log`, `consistency`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,8 +29,27 @@ pub struct Tile {
 }
 
 impl Tile {
+    /// The tile of the hashes of leaves that holds that of a leaf, in a tree of this size that has it.
+    pub(super) fn of_leaf(index: u64, size: u64) -> Self {
+        Node { height: 0, number: index }.place(size).0
+    }
+
+    /// The index of the first leaf, and how many there are, where it is one of leaves.
+    pub(super) fn leaves(&self) -> (u64, u64) {
+        (self.number.saturating_mul(WIDTH), self.width)
+    }
+
     /// The path below the log's address.
     pub fn path(&self) -> String {
+        format!("tile/{}/{}", self.level, self.place())
+    }
+
+    /// The path of the entries whose hashes it holds, where it is one of leaves.
+    pub(super) fn entries_path(&self) -> String {
+        format!("tile/entries/{}", self.place())
+    }
+
+    fn place(&self) -> String {
         let mut groups = vec![format!("{:03}", self.number % 1_000)];
         let mut rest = self.number / 1_000;
         while rest > 0 {
@@ -39,7 +58,7 @@ impl Tile {
         }
         groups.reverse();
         let partial = if self.is_partial() { format!(".p/{}", self.width) } else { String::new() };
-        format!("tile/{}/{}{partial}", self.level, groups.join("/"))
+        format!("{}{partial}", groups.join("/"))
     }
 
     /// Whether it has fewer than 256 hashes, so that a log may have replaced it by a full one since.
@@ -126,16 +145,64 @@ pub fn inclusion_path(
             reason: format!("the tree has {size} entries and none of index {index}"),
         });
     }
-    let hash = |nodes: Vec<Node>| {
-        // From the right: the smaller parts stand deeper.
-        let mut root: Option<Sha256Hash> = None;
-        for node in nodes.into_iter().rev() {
-            let left = computed(node, size, tiles)?;
-            root = Some(root.map_or(left, |right| hash_children(&left, &right)));
+    beside(index, size).into_iter().map(|nodes| Ok(*joined(nodes, size, tiles)?.as_bytes())).collect()
+}
+
+/// The nodes that prove the first `old` leaves of a tree of `new` to be a tree that it had, from below. The first is the last complete
+/// subtree of the old tree; where `old` is a power of two that is the old tree itself, of which whoever verifies has the root already.
+fn between(old: u64, new: u64) -> Vec<Vec<Node>> {
+    let (mut start, mut end) = (0, new);
+    let mut path = Vec::new();
+    while end > old {
+        let split = start + (1 << (end - start - 1).ilog2());
+        if old <= split {
+            path.push(complete(split, end));
+            end = split;
+        } else {
+            path.push(complete(start, split));
+            start = split;
         }
-        root.map(|root| *root.as_bytes()).ok_or_else(|| malformed("a part of the tree is empty"))
-    };
-    beside(index, size).into_iter().map(hash).collect()
+    }
+    if !old.is_power_of_two() {
+        path.push(complete(start, end));
+    }
+    path.reverse();
+    path
+}
+
+/// The tiles that prove a tree of `old` leaves to be the beginning of one of `new`. None where nothing needs a proof.
+pub(super) fn consistency_tiles(old: u64, new: u64) -> Vec<Tile> {
+    if old == 0 || old >= new {
+        return Vec::new();
+    }
+    let tiles: BTreeSet<Tile> = between(old, new).into_iter().flatten().map(|node| node.place(new).0).collect();
+    tiles.into_iter().collect()
+}
+
+/// The proof (RFC 6962, section 2.1.2) that a tree of `old` leaves is the beginning of one of `new`, out of the tiles of the latter.
+///
+/// # Errors
+/// Sizes that need no proof, and a tile that is missing or of another length.
+pub(super) fn consistency_path(
+    old: u64,
+    new: u64,
+    tiles: &BTreeMap<Tile, Vec<u8>>,
+) -> Result<Vec<Sha256Hash>, OnlineError> {
+    if old == 0 || old >= new {
+        return Err(malformed("no tiles prove a tree of these sizes"));
+    }
+    between(old, new).into_iter().map(|nodes| joined(nodes, new, tiles)).collect()
+}
+
+/// The hash of neighbouring subtrees together.
+fn joined(nodes: Vec<Node>, size: u64, tiles: &BTreeMap<Tile, Vec<u8>>) -> Result<Sha256Hash, OnlineError> {
+    // From the right: the smaller parts stand deeper.
+    let mut root: Option<Sha256Hash> = None;
+    for node in nodes.into_iter().rev() {
+        let left = computed(node, size, tiles)?;
+        root = Some(root.map_or(left, |right| hash_children(&left, &right)));
+    }
+    root.ok_or_else(|| malformed("a part of the tree is empty"))
 }
 
 /// The hash of a complete subtree.

@@ -95,19 +95,7 @@ impl Instance {
             flag(command, "--roots_pem_file", &path("fulcio-root.pem"));
             flag(command, "--storage_dir", &path(&format!("ct-log-{port}")));
         })?;
-        let (log, [log_port, ..]) =
-            service(tools, name, "rekor-server", logs, "/healthz", |command, [http, grpc, metrics]| {
-                command.args(["serve", "--http-address=127.0.0.1", "--grpc-address=127.0.0.1"]).args([
-                    format!("--http-port={http}"),
-                    format!("--grpc-port={grpc}"),
-                    format!("--http-metrics-port={metrics}"),
-                    format!("--hostname={LOG_ORIGIN}"),
-                    "--checkpoint-interval=200ms".to_owned(),
-                    "--batch-max-age=50ms".to_owned(),
-                ]);
-                flag(command, "--signer-filepath", &path("log.key"));
-                flag(command, "--storage-dir", &path(&format!("log-{http}")));
-            })?;
+        let (log, log_port) = start_log(tools, name, folder, logs)?;
         let (timestamps, [timestamp_port]) =
             service(tools, name, "timestamp-server", logs, "/ping", |command, [port]| {
                 command.arg(format!("--port={port}"));
@@ -173,6 +161,48 @@ impl Instance {
     pub fn services(&self) -> &Services {
         &self.services
     }
+
+    /// Another history of the instance's log: a second server with the log's own key and name, which begins anew.
+    pub fn fork_log(&self, tools: &Tools, name: &str, logs: &Path) -> Result<ForkedLog> {
+        let (log, port) = start_log(tools, &format!("{name}-fork"), &self.folder, logs)?;
+        let file = &self.services.signing_config;
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let signing_config = self.folder.join("signing-config-fork.json");
+        fs::write(&signing_config, text.replace(&self.addresses.log, &format!("http://127.0.0.1:{port}")))?;
+        Ok(ForkedLog { _log: log, services: Services { signing_config, ..self.services.clone() } })
+    }
+}
+
+/// A log that signs a history of its own by another log's key, ended when dropped.
+#[derive(Debug)]
+pub struct ForkedLog {
+    _log: Process,
+    services: Services,
+}
+
+impl ForkedLog {
+    /// What signers need to log in this history.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+}
+
+/// Starts a log with the instance's key, and nothing in it.
+fn start_log(tools: &Tools, name: &str, folder: &Path, logs: &Path) -> Result<(Process, u16)> {
+    let (log, [port, ..]) =
+        service(tools, name, "rekor-server", logs, "/healthz", |command, [http, grpc, metrics]| {
+            command.args(["serve", "--http-address=127.0.0.1", "--grpc-address=127.0.0.1"]).args([
+                format!("--http-port={http}"),
+                format!("--grpc-port={grpc}"),
+                format!("--http-metrics-port={metrics}"),
+                format!("--hostname={LOG_ORIGIN}"),
+                "--checkpoint-interval=200ms".to_owned(),
+                "--batch-max-age=50ms".to_owned(),
+            ]);
+            flag(command, "--signer-filepath", &folder.join("log.key"));
+            flag(command, "--storage-dir", &folder.join(format!("log-{http}")));
+        })?;
+    Ok((log, port))
 }
 
 /// Writes a signing configuration: whose certificate authority, if any, and whose logs and timestamp authorities, all of which are used.

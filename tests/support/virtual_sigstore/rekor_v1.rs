@@ -57,6 +57,26 @@ impl RekorV1 {
         }
     }
 
+    /// The same log, key and all, of which the tree has only the first `size` leaves: what it logs from now on is another history.
+    pub(crate) fn forked_at(&self, size: u64) -> Self {
+        let entries = self.entries.lock().unwrap()[..usize::try_from(size).unwrap()].to_vec();
+        Self {
+            key: self.key.clone(),
+            name: self.name.clone(),
+            base_url: self.base_url.clone(),
+            operator: self.operator.clone(),
+            valid_for: self.valid_for,
+            tree_id: self.tree_id,
+            offset: self.offset,
+            entries: Mutex::new(entries),
+        }
+    }
+
+    /// Adds a leaf that nobody can read.
+    pub(crate) fn grow(&self) {
+        self.entries.lock().unwrap().push(Logged { body: random(32), integrated_time: Timestamp::UNIX_EPOCH });
+    }
+
     /// Logs a body: the log signs its promise, and proves the entry in a tree with one more leaf after it.
     pub(crate) fn log(&self, body: &Value, at: Timestamp) -> Entry {
         let bytes = canonical(body);

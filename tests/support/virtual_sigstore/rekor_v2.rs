@@ -44,6 +44,19 @@ impl RekorV2 {
         }
     }
 
+    /// The same log, key and all, of which the tree has only the first `size` leaves: what it logs from now on is another history.
+    pub(crate) fn forked_at(&self, size: u64) -> Self {
+        Self {
+            key: self.key.clone(),
+            origin: self.origin.clone(),
+            base_url: self.base_url.clone(),
+            operator: self.operator.clone(),
+            valid_for: self.valid_for,
+            witnesses: self.witnesses.clone(),
+            entries: Mutex::new(self.bodies(size)),
+        }
+    }
+
     /// Logs a body. The checkpoint is of the tree that ends with it, as Rekor hands it back.
     pub(crate) fn log(&self, body: &Value, at: Timestamp) -> Entry {
         let bytes = canonical(body);
