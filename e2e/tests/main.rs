@@ -79,6 +79,7 @@ const FEATURES: &[(&str, &[Case])] = &[
     ("revocations", revocations::CASES),
     ("monitor", monitor::CASES),
     ("feeds", feeds::CASES),
+    ("monitor", monitor::CASES),
     ("failure", failure::CASES),
 ];
 
