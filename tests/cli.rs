@@ -325,6 +325,26 @@ fn a_review_that_cannot_be_decoded_is_unreadable_input() {
     }
 }
 
+/// A policy of a namespace demands, but admits nothing where nothing is delegated to it: whoever wrote it hears so.
+#[test]
+fn a_policy_of_a_namespace_that_matches_nothing_is_named() {
+    let policies = "policies/examples/namespace-policy/policy.yaml";
+    let mut object = pod(IMAGE);
+    object["metadata"]["namespace"] = json!("team-a");
+    let label = |team: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a", "labels": {"team": team}}});
+    for (team, code) in [("a", 0), ("b", 1)] {
+        let stdin = format!("{}\n{object}", label(team));
+        let found = countersign(&["review", "-f", "-", "--policies", policies, "--layout", LAYOUT], &stdin);
+        assert_eq!(found.code, code, "{}", found.err);
+        assert_eq!(found.err.contains("team-a/provenance matches no image"), code == 1, "{}", found.err);
+    }
+    // Asked about the image alone, the policy of a namespace is one like any other, and an exemption is no match.
+    let found = verify(&[IMAGE, "--layout", LAYOUT, "--policy", policies]);
+    assert_eq!(found.code, 0, "{}", found.out);
+    let found = verify(&["registry.k8s.io/pause:3", "--layout", LAYOUT, "--policy", policies]);
+    assert_eq!(found.code, 1, "{}", found.out);
+}
+
 /// A kind that is not known is passed over, so that a mistake in it would pass whatever the object holds.
 #[test]
 fn what_is_not_judged_is_said_and_what_was_meant_to_be_judged_is_refused() {

@@ -572,7 +572,7 @@ mod tests {
         let said = |fresh_until: Timestamp, on_stale: OnStale, status: &RootStatus| {
             let mut roots = TrustRoots::default();
             roots.insert_until(material(), Some(fresh_until), on_stale);
-            trust_root(entry, &roots, status, now)
+            trust_root(entry, &roots, status, &[], now)
         };
         let conditions = |wanted: &Wanted| {
             [READY, STALE, REFRESHED, KEPT]
