@@ -45,12 +45,12 @@ fn fork(sandbox: &Sandbox<'_>) -> Result<()> {
     let mut arguments = sigstore.trust_root_arguments();
     arguments.extend(["--monitor-logs", "--monitor-interval", "1"].map(str::to_owned));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let start = |name: &str| -> Result<Countersign> {
-        let instance = stack.start_within(NAMESPACE, name, &arguments)?;
+    let start = || -> Result<Countersign> {
+        let instance = stack.start_within(NAMESPACE, "monitor", &arguments)?;
         instance.register(kubectl, &json!({"matchLabels": {INSTANCE_LABEL: "monitor"}}))?;
         Ok(instance)
     };
-    let first = start("monitor")?;
+    let first = start()?;
     let judged = sandbox.with_instance("monitor")?;
     let identity = sigstore.issuer.identity(ALICE)?;
     let registry = &stack.with_referrers;
@@ -81,7 +81,7 @@ fn fork(sandbox: &Sandbox<'_>) -> Result<()> {
     judged.accepts(&pod("still-judged", &honest.reference()))?;
 
     first.stop();
-    let second = start("monitor-again")?;
+    let second = start()?;
     eventually("the fork is forgotten", LIMIT, || Ok((trees(&second, "Forked")? == 1).then_some(())))?;
     judged.eventually_reached()?;
     judged.accepts(&pod("forked-again", &forked.reference()))?;
