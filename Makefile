@@ -3,7 +3,7 @@ SHELL := /bin/bash
 # Where cargo puts the binary, whatever CARGO_TARGET_DIR says.
 BIN = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/countersign
 .DEFAULT_GOAL := help
-.PHONY: help bench demo test e2e fuzz lint generate verify-generated e2e-tools
+.PHONY: help bench demo test e2e fuzz tuf-conformance lint generate verify-generated e2e-tools
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ bench: ## what verification costs beside its public-key operations, format by fo
 fuzz: ## mutations of every kind of input for MINUTES (10), of one TARGET if given; fuzz/README.md
 	FUZZ_MINUTES=$(or $(MINUTES),10) FUZZ_TARGET=$(TARGET) \
 		cargo test --locked --release --test fuzz_corpus -- --ignored --nocapture a_long_session
+
+tuf-conformance: ## the TUF community's test suite against our TUF client; needs git, Python and faketime
+	cargo build --locked --example tuf_conformance
+	e2e/tools/tuf-conformance/run.sh "$(dir $(BIN))examples/tuf_conformance" -q
 
 e2e-tools: ## build API server, registry, Sigstore services and signers from pinned sources, once
 	@e2e/tools/build.sh

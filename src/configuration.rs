@@ -61,6 +61,8 @@ impl OwnKind {
 pub trait References {
     /// Whether there is a trust root of this name. None: nobody knows yet.
     fn has_trust_root(&self, name: &str) -> Option<bool>;
+    /// Whether the policies of a namespace count as a match for some image. None: nobody knows yet.
+    fn delegates_to(&self, namespace: &str) -> Option<bool>;
 }
 
 /// An AdmissionReview with its response.
@@ -191,7 +193,19 @@ fn parse(request: &AdmissionRequest, kind: OwnKind, references: &dyn References)
             Err(error) => Judged::invalid(kind, &error),
         },
         OwnKind::Policy => match Policy::parse(object) {
-            Ok(policy) => Judged::Accepted(missing(policy.trust_roots(), references)),
+            Ok(policy) => {
+                let of_roles = policy.tuf_roles().map(|role| role.trust_root.as_str());
+                let mut warnings = missing(policy.trust_roots().chain(of_roles), references);
+                if let Some(namespace) = policy.name().namespace()
+                    && references.delegates_to(namespace) == Some(false)
+                {
+                    warnings.push(warning(
+                        "no delegation of the CountersignConfig names this namespace: the policy adds to what the cluster demands, \
+                         and matches no image [Undelegated]",
+                    ));
+                }
+                Judged::Accepted(warnings)
+            }
             Err(error) => Judged::invalid(kind, &error),
         },
         OwnKind::TrustRoot => match RootSpec::parse(object) {

@@ -22,9 +22,10 @@
 //! rekor          asks transparency logs                                      uses: pure half, registry
 //! judge          orders resolve, revoke, discover, verify, evaluate          uses: pure half, registry, store, rekor
 //! trust_store    what TUF repositories deliver, verified, kept and fresh     uses: pure half, registry, judge
+//! feeds          revocations, policies and signers that TUF delivers         uses: pure half, trust_store
 //! admission      AdmissionReview -> AdmissionReview                          uses: pure half, registry, judge
 //! configuration  admission of our own custom resources                       uses: pure half, admission
-//! cluster        watches, one published snapshot, lease, status, events      uses: pure half, trust_store
+//! cluster        watches, one published snapshot, lease, status, events      uses: pure half, trust_store, feeds
 //! monitor        whether logs are consistent, who stands in their entries    uses: pure half, rekor
 //! telemetry      logs and metrics                                            uses: decision store monitor
 //! server         HTTPS, probes, metrics port                                 uses: pure half, registry, judge, admission, configuration, telemetry
@@ -56,6 +57,8 @@ pub mod rekor;
 pub mod judge;
 
 pub mod trust_store;
+
+pub mod feeds;
 
 pub mod admission;
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use self::entry::Service;
+use self::entry::{Service, SignerNames};
 use crate::image::Digest;
 use crate::verify::{Evidence, ServiceKind, ServiceNames, Signer, VerifiedTime, Word};
 
@@ -38,7 +38,7 @@ struct Index {
 /// Why something is struck out.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Revoked {
-    /// What is struck out, for people.
+    /// What is struck out, for people, behind the word for how: `revokes sha256:...`, `distrusts the log ...`.
     pub what: String,
     /// The revocation's name.
     pub by: String,
@@ -50,8 +50,12 @@ pub struct Revoked {
 
 impl Revoked {
     fn new(what: impl fmt::Display, by: &Revocation) -> Self {
+        Self::told(format!("revokes {what}"), by)
+    }
+
+    fn told(what: String, by: &Revocation) -> Self {
         Self {
-            what: what.to_string(),
+            what,
             by: by.name().to_owned(),
             reason: by.reason().to_owned(),
             reference: by.reference().map(str::to_owned),
@@ -62,7 +66,7 @@ impl Revoked {
 impl fmt::Display for Revoked {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, by, reason, reference } = self;
-        write!(formatter, "{what} is revoked by SignatureRevocation {by}: {reason}")?;
+        write!(formatter, "SignatureRevocation {by} {what}: {reason}")?;
         match reference {
             Some(reference) => write!(formatter, " ({reference})"),
             None => Ok(()),
@@ -106,7 +110,7 @@ impl Revocations {
         Some(if by.artifacts().contains(digest) {
             Revoked::new(digest, by)
         } else {
-            Revoked::new(format_args!("{digest}, which a revoked index holds,"), by)
+            Revoked::new(format_args!("{digest}, which an index that it names holds"), by)
         })
     }
 
@@ -119,8 +123,9 @@ impl Revocations {
             return Err(revoked);
         }
         let heard = self.heard(evidence)?;
+        let Some(signer) = SignerNames::of(evidence.signer()) else { return Ok(heard) };
         let named = |revocation: &Revocation| {
-            let mut identities = revocation.identities.iter().filter(|identity| identity.names(evidence.signer()));
+            let mut identities = revocation.identities.iter().filter(|identity| identity.names(&signer));
             let identity = identities.find(|identity| identity.bites(evidence.times(), heard.times()))?;
             Some(Revoked::new(identity, revocation))
         };
@@ -187,7 +192,7 @@ impl Revocations {
     /// Why a service is not believed, given what undistrusted ones vouch for.
     fn silenced(&self, kind: ServiceKind, names: &ServiceNames, vouched: &[&VerifiedTime]) -> Option<Revoked> {
         let (service, by) = self.entries(kind, names).find(|(service, _)| !service.is_excused(vouched))?;
-        Some(Revoked::new(service, by))
+        Some(Revoked::told(format!("distrusts {service}"), by))
     }
 
     /// The times that services give which nothing here distrusts, whenever.
@@ -197,8 +202,8 @@ impl Revocations {
     }
 
     fn entries(&self, kind: ServiceKind, names: &ServiceNames) -> impl Iterator<Item = &(Service, Arc<Revocation>)> {
-        let named = names.iter().filter_map(|name| self.0.services.get(name)).flatten();
-        named.filter(move |(service, _)| service.is(kind))
+        let known = names.iter().filter_map(|name| self.0.services.get(name)).flatten();
+        known.filter(move |(service, _)| service.is(kind))
     }
 }
 

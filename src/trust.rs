@@ -4,6 +4,7 @@
 //! borrow another root's log. Format: <https://github.com/sigstore/protobuf-specs/blob/main/protos/sigstore_trustroot.proto>.
 
 mod authority;
+mod description;
 mod inline;
 mod key;
 mod pki;
@@ -22,6 +23,7 @@ use sigstore_trust_root::{SigstoreInstance, TrustedRoot, trusted_root};
 use crate::image::{Digest, hexadecimal};
 
 pub(crate) use authority::{Issuers, Window, validity};
+pub use description::{Believed, DescribedAuthority, DescribedLog, DescribedTimestamps, Description};
 pub use key::{KeyFingerprint, PublicKey};
 pub(crate) use key::{Message, Scheme, SignatureError};
 pub use pki::CertificateRoots;
@@ -166,6 +168,14 @@ impl TrustMaterial {
     /// A name that is none of [`EMBEDDED`].
     pub fn embedded(name: &str) -> Result<Self, TrustError> {
         Self::embedded_with_operators(name, &BTreeMap::new())
+    }
+
+    /// The embedded `trusted_root.json` of a name.
+    ///
+    /// # Errors
+    /// As [`embedded`](Self::embedded).
+    pub fn embedded_json(name: &str) -> Result<&'static str, TrustError> {
+        Ok(instance(name)?.embedded_trusted_root_json())
     }
 
     /// The embedded root of a name, with other operators of services than it says.

@@ -678,3 +678,189 @@ fn parts_of_trust_roots_that_cannot_be_used_are_said() {
         }
     }
 }
+
+/// A file with a `SignatureRevocation`.
+fn revocations(entries: &Value) -> tempfile::NamedTempFile {
+    let mut spec = entries.clone();
+    spec.as_object_mut().expect("an object").insert("reason".to_owned(), json!("stolen"));
+    let object = json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation",
+        "metadata": {"name": "incident-7"}, "spec": spec});
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(object.to_string().as_bytes()).expect("written");
+    file
+}
+
+#[test]
+fn what_a_file_revokes_is_denied() {
+    let digest = IMAGE.split_once('@').expect("a digest").1;
+    let neighbour = format!("sha256:{}", "0".repeat(64));
+    let (pod, tagged) = (pod(IMAGE).to_string(), pod("ghcr.io/slsa-framework/example-package:absent").to_string());
+    let table = [
+        (json!({"artifacts": [{"digest": digest}]}), 1),
+        (json!({"artifacts": [{"digest": neighbour}]}), 0),
+        (json!({"identities": [{"issuer": ISSUER, "subject": {"exact": SUBJECT}}]}), 1),
+        (json!({"identities": [{"subject": {"exact": SUBJECT}, "signedAfter": "2024-03-21T10:34:05Z"}]}), 0),
+        (json!({"identities": [{"subject": {"exact": SUBJECT}, "signedAfter": "2024-03-21T10:34:04Z"}]}), 1),
+        (json!({"artifacts": [{"digest": digest}], "suspended": true}), 0),
+    ];
+    for (entries, code) in table {
+        let file = revocations(&entries);
+        let path = file.path().to_str().expect("a path");
+        let found = verify(&[accepted(), vec!["--revocations", path]].concat());
+        assert_eq!(found.code, code, "{entries}: {}{}", found.out, found.err);
+        if code == 1 {
+            for part in ["[Revoked]", "incident-7", "stolen", "next:"] {
+                assert!(found.out.contains(part), "{part} is not in {}", found.out);
+            }
+        }
+        assert_eq!(review(&pod, &["--revocations", path]).code, code, "{entries}");
+    }
+    // No policy governs the tag, and it cannot be told that it is none of the revoked.
+    let file = revocations(&json!({"artifacts": [{"digest": digest}]}));
+    let path = file.path().to_str().expect("a path");
+    let unmatched = ["--unmatched", "Allow", "--revocations", path];
+    assert_eq!(review(&tagged.replace("slsa-framework", "other"), &unmatched).code, 3);
+    assert_eq!(review(&tagged.replace("slsa-framework", "other"), &["--unmatched", "Allow"]).code, 0);
+    // What would do nothing is a mistake.
+    let file = revocations(&json!({"artifacts": [{"digest": "beef"}, {"digest": digest}]}));
+    let found = verify(&[accepted(), vec!["--revocations", file.path().to_str().expect("a path")]].concat());
+    assert!(found.code == 2 && found.err.contains("spec.artifacts[0]"), "{}", found.err);
+}
+
+#[test]
+fn a_revocation_that_is_written_denies_what_it_names() {
+    let digest = IMAGE.split_once('@').expect("a digest").1;
+    let table: [&[&str]; 3] = [
+        &[IMAGE, "--layout", LAYOUT],
+        &["--identity", SUBJECT, "--issuer", ISSUER, "--signed-after", "2024-03-01T00:00:00Z"],
+        &["--identity-glob", "https://github.com/slsa-framework/*", "--reference", "https://acme.example/17"],
+    ];
+    for arguments in table {
+        let found = countersign(&[&["revoke", "--reason", "no longer: \"sound\""], arguments].concat(), "");
+        assert_eq!(found.code, 0, "{arguments:?}: {}", found.err);
+        let mut file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
+        file.write_all(found.out.as_bytes()).expect("written");
+        let denied = verify(&[accepted(), vec!["--revocations", file.path().to_str().expect("a path")]].concat());
+        assert!(denied.code == 1 && denied.out.contains("[Revoked]"), "{}\n{}{}", found.out, denied.out, denied.err);
+    }
+    let services = countersign(
+        &[
+            "revoke",
+            "--reason",
+            "r",
+            "--name",
+            "n",
+            "--suspended",
+            "--after",
+            "2026-01-01T00:00:00Z",
+            "--log",
+            &"a".repeat(64),
+            "--log-entry",
+            &format!("{}/17", "1".repeat(64)),
+            "--key",
+            &"2".repeat(64),
+            "--certificate",
+            &"3".repeat(64),
+        ],
+        "",
+    );
+    let object: Value =
+        serde_saphyr::from_str(&services.out).unwrap_or_else(|error| panic!("{error}: {}", services.out));
+    assert_eq!(
+        object,
+        json!({
+            "apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation", "metadata": {"name": "n"},
+            "spec": {"reason": "r", "suspended": true, "services": [{"log": "a".repeat(64), "after": "2026-01-01T00:00:00Z"}],
+                "logEntries": [{"log": "1".repeat(64), "index": 17}], "keys": [{"sha256": "2".repeat(64)}],
+                "certificates": [{"sha256": "3".repeat(64)}]},
+        })
+    );
+    // A digest is named even if nobody has the image any more; a tag that nobody has names nothing.
+    let gone = format!("ghcr.io/slsa-framework/example-package@sha256:{}", "4".repeat(64));
+    let found = countersign(&["revoke", &gone, "--layout", LAYOUT, "--reason", "r"], "");
+    assert!(
+        found.code == 0 && found.out.contains(&"4".repeat(64)) && found.err.contains("is not known"),
+        "{}",
+        found.err
+    );
+    let tag = "ghcr.io/slsa-framework/example-package:absent";
+    let found = countersign(&["revoke", tag, "--layout", LAYOUT, "--reason", "r"], "");
+    assert!(found.code == 3 && found.out.is_empty(), "{}{}", found.out, found.err);
+    for bad in [
+        vec!["revoke", "--reason", "r"],
+        vec!["revoke", digest],
+        vec!["revoke", "--identity", "a"],
+        vec!["revoke", "--reason", "r", "--identity", "a", "--signed-after", "yesterday"],
+        vec!["revoke", "--reason", "r", "--log", "rekor"],
+        vec!["revoke", "--reason", "r", "--log-entry", "17"],
+        vec!["revoke", "--reason", "", "--identity", "a"],
+        vec!["revoke", "--reason", "r", "--key", "/absent.pem"],
+    ] {
+        let found = countersign(&bad, "");
+        assert!(found.code == 2 && found.out.is_empty(), "{bad:?}: {}{}", found.out, found.err);
+    }
+}
+
+/// An API server that answers one request with what it was sent, and gives the request.
+fn api_server(status: &'static str) -> (String, std::thread::JoinHandle<(String, Value)>) {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let answer = move || {
+        let (stream, _) = listener.accept().expect("a client");
+        let mut reader = BufReader::new(stream);
+        let (mut head, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).expect("a line");
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+            if line == "\r\n" {
+                break;
+            }
+            head.push_str(&line);
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).expect("a body");
+        let sent: Value = serde_json::from_slice(&body).expect("JSON");
+        let refused = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "AlreadyExists",
+            "message": "there is one of that name", "code": 409});
+        let answer = if status.starts_with("201") { sent.to_string() } else { refused.to_string() };
+        let length = answer.len();
+        let mut stream = reader.into_inner();
+        write!(stream, "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{answer}")
+            .expect("sent");
+        (head, sent)
+    };
+    (address, std::thread::spawn(answer))
+}
+
+#[test]
+fn a_revocation_is_created_where_the_kubeconfig_says() {
+    for (status, code) in [("201 Created", 0), ("409 Conflict", 2)] {
+        let (address, server) = api_server(status);
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}], "users": [{"name": "u", "user": {}}],
+        });
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(kubeconfig.to_string().as_bytes()).expect("written");
+        let path = file.path().to_str().expect("a path");
+        let arguments = ["revoke", IMAGE, "--layout", LAYOUT, "--reason", "stolen", "--name", "n", "--apply"];
+        let found = countersign(&[&arguments[..], &["--kubeconfig", path]].concat(), "");
+        assert_eq!(found.code, code, "{status}: {}{}", found.out, found.err);
+        let (head, sent) = server.join().expect("a request");
+        assert!(head.starts_with("POST /apis/policy.countersign.dev/v1alpha1/signaturerevocations?"), "{head}");
+        let digest = IMAGE.split_once('@').expect("a digest").1;
+        assert!(sent.to_string().contains(digest) && sent.pointer("/metadata/name") == Some(&json!("n")), "{sent}");
+        if code == 0 {
+            assert_eq!(found.out, "signaturerevocation.policy.countersign.dev/n created\n");
+        } else {
+            assert!(found.out.is_empty() && found.err.contains("there is one of that name"), "{}", found.err);
+        }
+    }
+    let found = countersign(&["revoke", "--identity", "a", "--reason", "r", "--kubeconfig", "x"], "");
+    assert!(found.code == 2 && found.err.contains("--apply"), "{}", found.err);
+}

@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use countersign::policy::{ClusterRules, Policy};
+use countersign::revocation::Revocation;
+use countersign::trust::RootSpec;
 use serde_json::Value;
 
 #[expect(clippy::disallowed_methods, reason = "a test reads the pages")]
@@ -46,6 +48,32 @@ fn every_policy_in_the_documentation_parses() {
     assert!(parsed >= 3, "only {parsed} policies were found");
 }
 
+#[test]
+fn every_trust_root_in_the_documentation_parses() {
+    let page = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/trust-roots.md"));
+    let mut parsed = 0;
+    for block in blocks(&page).filter(|block| block.contains("kind: SignatureTrustRoot")) {
+        let object: Value = serde_saphyr::from_str(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        RootSpec::parse(&object).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        parsed += 1;
+    }
+    assert!(parsed >= 3, "only {parsed} trust roots were found");
+}
+
+#[test]
+fn every_revocation_in_the_documentation_parses_and_every_entry_of_it_acts() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/revocation.md");
+    let page = read(&path);
+    let mut parsed = 0;
+    for block in blocks(&page) {
+        let document: Value = serde_saphyr::from_str(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        let revocation = Revocation::parse(&document).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        assert!(revocation.invalid().is_empty() && !revocation.is_empty(), "{:?}\n{block}", revocation.invalid());
+        parsed += 1;
+    }
+    assert!(parsed >= 3, "only {parsed} revocations were found");
+}
+
 /// A code that a user may meet is explained.
 #[test]
 fn every_code_is_documented() {
@@ -59,9 +87,12 @@ fn every_code_is_documented() {
         "src/policy/authority.rs",
         "src/policy/evaluate.rs",
         "src/policy/feed.rs",
+        "src/feeds/status.rs",
         "src/policy/identity.rs",
         "src/policy/proofs.rs",
         "src/policy/window.rs",
+        "src/trust/roots.rs",
+        "src/trust_store/error.rs",
         "src/verify/mod.rs",
         "src/workload.rs",
         "src/judge.rs",

@@ -51,6 +51,10 @@ impl NamespaceLookup for Cluster {
 }
 
 impl References for Cluster {
+    fn delegates_to(&self, _namespace: &str) -> Option<bool> {
+        None
+    }
+
     fn has_trust_root(&self, _name: &str) -> Option<bool> {
         None
     }

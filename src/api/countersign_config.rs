@@ -93,8 +93,8 @@ pub struct Exemption {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Feed {
-    /// The name by which messages mention this feed.
-    #[schemars(length(min = 1, max = 63))]
+    /// The name by which messages mention this feed: lower-case letters, digits, and `-` between them.
+    #[schemars(length(min = 1, max = 63), pattern("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// The `SignatureTrustRoot`, by name, through whose TUF repository the target comes.
     #[schemars(length(min = 1, max = 253))]
@@ -132,6 +132,7 @@ pub struct CountersignConfigStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Ready`: the rules are in force. `FeedsFresh`: every feed was delivered within its `maxAge`; if not, which was not and why.
+    /// `FeedsDelivered`: the last fetch of every feed succeeded, and all that it holds is in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
@@ -150,6 +151,9 @@ pub struct FeedStatus {
     /// When it was last delivered and verified (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_at: Option<String>,
+    /// Until when it is fresh: the sooner of `maxAge` after its delivery and `expires` (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh_until: Option<String>,
     /// When the metadata that vouches for it expires (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,

@@ -18,6 +18,7 @@ use crate::policy::{ClusterRules, FeedState, Feeds, Policy, PolicyError, Snapsho
 use crate::registry::{
     CredentialStore, OciLayout, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,
 };
+use crate::revocation::{Revocation, Revocations};
 use crate::settings::{RegistryFlags, TrustRootFlag, seconds};
 use crate::trust::{TrustMaterial, TrustRoots};
 
@@ -26,25 +27,47 @@ const FILE_LIMIT: u64 = 16 << 20;
 /// Documents of one input file.
 const DOCUMENT_LIMIT: usize = 10_000;
 
-/// The flags of every subcommand that judges by itself.
+/// The flags that say where images come from.
 #[derive(Args, Debug)]
-pub(super) struct JudgingFlags {
+pub(super) struct ImageFlags {
     /// An OCI image layout that answers for images in the place of registries, which are not asked. May be repeated. A transparency
     /// log is still asked for policies that want it (`evidence.online`).
     #[arg(long, value_name = "DIR", conflicts_with_all = ["registry_auth_file", "plain_http_registry", "private_registry",
         "registry_ca", "registry_realm"])]
     layout: Vec<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryFlags,
+}
+
+/// The flags of every subcommand that judges by itself.
+#[derive(Args, Debug)]
+pub(super) struct JudgingFlags {
+    #[command(flatten)]
+    images: ImageFlags,
+    /// A file of SignatureRevocations, or a folder of them: what they strike out is denied. May be repeated.
+    #[arg(long, value_name = "PATH")]
+    revocations: Vec<PathBuf>,
     /// How the result is printed.
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: Format,
     /// Seconds that each object has; what is not judged by then is undecided.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub(super) timeout: Duration,
-    #[command(flatten)]
-    registry: RegistryFlags,
 }
 
 impl JudgingFlags {
+    /// Where images come from.
+    pub(super) fn sources(&self) -> Result<Sources, Error> {
+        self.images.sources()
+    }
+
+    /// What is struck out.
+    pub(super) fn revocations(&self) -> Result<Revocations, Error> {
+        revocations(&self.revocations)
+    }
+}
+
+impl ImageFlags {
     /// Where images come from: the layouts if any are given, and no registry; else registries, with the user's own logins.
     pub(super) fn sources(&self) -> Result<Sources, Error> {
         let open = |path: &PathBuf| OciLayout::open(path).map_err(|error| Error::Usage(error.to_string()));
@@ -200,6 +223,23 @@ pub(super) fn policies(paths: &[PathBuf]) -> Result<PolicySet, Error> {
     Ok(set)
 }
 
+/// The revocations in files and folders. An entry that would do nothing in a cluster is a mistake here.
+fn revocations(paths: &[PathBuf]) -> Result<Revocations, Error> {
+    let mut revocations = Vec::new();
+    for path in files(paths)? {
+        for (position, document) in documents(&path)?.iter().enumerate() {
+            let told =
+                |error: &dyn std::fmt::Display| unreadable(&path, &format!("document {}: {error}", position + 1));
+            let revocation = Revocation::parse(document).map_err(|error| told(&error))?;
+            if let Some(invalid) = revocation.invalid().first() {
+                return Err(told(invalid));
+            }
+            revocations.push(Arc::new(revocation));
+        }
+    }
+    Ok(Revocations::new(revocations))
+}
+
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for path in paths {
@@ -248,10 +288,10 @@ pub(super) fn client(flags: &RegistryFlags, own_logins: bool) -> Result<Registry
         flags;
     // Not by clap, which would take the variable for a flag that does not go with `--layout`.
     let named = || std::env::var_os("REGISTRY_AUTH_FILE").filter(|value| !value.is_empty()).map(PathBuf::from);
-    let credentials = match (registry_auth_file.clone().or_else(named), own_logins.then(own_login_file).flatten()) {
-        (Some(file), _) => credentials(&file)?,
-        (None, Some(file)) => credentials(&file)?,
-        (None, None) => CredentialStore::default(),
+    let own = || own_logins.then(own_login_file).flatten();
+    let credentials = match registry_auth_file.clone().or_else(named).or_else(own) {
+        Some(file) => credentials(&file)?,
+        None => CredentialStore::default(),
     };
     let authorities: Result<Vec<Vec<u8>>, Error> =
         registry_ca.iter().map(|path| read(path).map(String::into_bytes)).collect();

@@ -8,7 +8,9 @@ mod input;
 mod monitor;
 mod output;
 mod review;
+mod revoke;
 mod serve;
+mod trust;
 mod verify;
 
 use std::process::ExitCode;
@@ -32,8 +34,12 @@ enum Command {
     Verify(Box<verify::Arguments>),
     /// Judge manifests or an AdmissionReview as the webhook would.
     Review(Box<review::Arguments>),
+    /// Write a SignatureRevocation: what is no longer to be believed.
+    Revoke(Box<revoke::Arguments>),
     /// Serve the admission webhook.
     Serve(Box<serve::Arguments>),
+    /// Show trust roots; verify, update and export what TUF repositories deliver.
+    Trust(Box<trust::Arguments>),
     /// Print the custom resource definitions.
     Crd,
 }
@@ -83,7 +89,9 @@ pub fn run() -> ExitCode {
             match command {
                 Command::Verify(arguments) => verify::run(*arguments).await,
                 Command::Review(arguments) => review::run(*arguments).await,
+                Command::Revoke(arguments) => revoke::run(*arguments).await,
                 Command::Serve(arguments) => Box::pin(serve::run(*arguments)).await,
+                Command::Trust(arguments) => trust::run(*arguments).await,
                 Command::Crd => crd::run(),
             }
         });

@@ -95,7 +95,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     }
     let snapshot = input::policies(&policies)?
         .snapshot(input::trust_roots(&trust_root, output::warn)?, Unmatched::from(unmatched))
-        .with_namespaces(namespaces(&documents));
+        .with_namespaces(namespaces(&documents))
+        .with_revocations(judging.revocations()?);
     for policy in snapshot.matching_nothing() {
         let what = plain(policy.name().as_str());
         output::complain(&format!(

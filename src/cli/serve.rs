@@ -19,9 +19,10 @@ use kube::{Client, Config};
 use super::monitor::{self, MonitorFlags};
 use super::{Error, Exit, input, now, surroundings};
 use crate::admission::NamespaceLookup;
-use crate::cluster::{Cluster, ConfigMapArchive, Controllers, Indexes};
+use crate::cluster::{Cluster, ConfigMapArchive, ConfigMapLedger, Controllers, Indexes, LedgerFeedArchive};
 use crate::configuration::References;
 use crate::decision::escaped;
+use crate::feeds::{FeedStore, FeedStoreOptions};
 use crate::image::Digest;
 use crate::judge::{Judge, NewerRoots, Sightings};
 use crate::monitor::Monitor;
@@ -129,6 +130,11 @@ impl References for Surroundings {
     fn has_trust_root(&self, name: &str) -> Option<bool> {
         Some(self.cluster.last_published()?.roots().names().any(|known| known == name))
     }
+
+    fn delegates_to(&self, namespace: &str) -> Option<bool> {
+        let snapshot = self.cluster.last_published()?;
+        Some(snapshot.rules().delegates_to(&snapshot.namespace(namespace).labels))
+    }
 }
 
 impl Snapshots for Surroundings {
@@ -226,7 +232,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
         .with_newer_roots(newer)
         .with_sightings(sightings.clone());
     let indexes = SeenIndexes { sightings, registry };
-    let cluster = Cluster::new(client.clone(), &namespace, trust_store, Unmatched::from(unmatched));
+    let kept = LedgerFeedArchive::new(ConfigMapLedger::new(client.clone(), &namespace));
+    let feeds = FeedStore::new(FeedStoreOptions::new(Arc::new(now)), trust_store, Arc::new(kept));
+    let cluster = Cluster::new(client.clone(), &namespace, feeds, Unmatched::from(unmatched));
     let controllers = Controllers::new(client.clone(), &namespace, &identity, now);
     let monitor = monitor.monitor(client, &cluster, &controllers);
     if let Some(monitor) = &monitor {
@@ -260,7 +268,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     served.map(|()| Exit::Allowed)
 }
 
-async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, Error> {
+pub(super) async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, Error> {
     const DOING: &str = "configuring the Kubernetes client";
     let config = match kubeconfig {
         Some(path) => {

@@ -76,7 +76,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
     let judge = Judge::new(judging.sources()?, Limits::default());
     // An image that no policy selects is no success.
     let rules = policies.rules.map(ClusterRules::demanding_a_match);
-    let snapshot = PolicySet { rules, ..policies }.snapshot(roots, Unmatched::Deny);
+    let snapshot =
+        PolicySet { rules, ..policies }.snapshot(roots, Unmatched::Deny).with_revocations(judging.revocations()?);
     let request = Request { images: vec![ContainerImage::named("image", &image)], scope: Scope::Anywhere, runs: false };
     let verdicts = judge.judge(&request, &snapshot, now(), Instant::now() + judging.timeout).await;
     let decision = Decision::new(verdicts, snapshot.unmatched());

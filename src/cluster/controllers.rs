@@ -132,7 +132,7 @@ impl Controllers {
     fn report_once(&self, cluster: &Cluster) {
         let now = (self.now)();
         let logs = cluster.log_reports();
-        for report in cluster.watched.look(|state| reports(state, &cluster.store, &logs, now)) {
+        for report in cluster.watched.look(|state| reports(state, &cluster.feeds, &logs, now)) {
             if report.wanted.patch(&report.status, report.generation, now).is_none() {
                 continue;
             }

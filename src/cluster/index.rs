@@ -4,17 +4,20 @@
 //! the cluster's own rules; without a last good form they loosen nothing. A revocation that does not parse keeps its last good form; one with
 //! entries that do not parse keeps the others. What a trust root object says is `trust_store`'s affair: here the roots are what it made of them.
 
-use super::objects::Form;
+use std::collections::BTreeSet;
+
+use super::kinds::InvalidConfig;
+use super::objects::{Entry, Form};
 use super::watched::State;
-use crate::policy::{ClusterRules, Snapshot, Unmatched};
+use crate::policy::{ClusterRules, Feeds, NamespaceLabels, Snapshot, Unmatched};
 use crate::revocation::Revocations;
-use crate::trust::TrustRoots;
+use crate::trust::{RoleName, TrustRoots};
 
 /// The one name that the cluster's own rules have.
 const CONFIG: &str = "cluster";
 
 /// The snapshot of everything seen. `unmatched` is what happens to unmatched images where no object says it.
-pub(super) fn snapshot(state: &State, roots: &TrustRoots, unmatched: Unmatched) -> Snapshot {
+pub(super) fn snapshot(state: &State, roots: &TrustRoots, feeds: Feeds, unmatched: Unmatched) -> Snapshot {
     let policies = || state.policies.objects.iter().chain(state.namespace_policies.objects.iter());
     let valid = policies().filter_map(|entry| entry.form.in_force().cloned()).collect();
     let invalid = policies().filter_map(|entry| entry.form.flaw().cloned()).collect();
@@ -23,14 +26,23 @@ pub(super) fn snapshot(state: &State, roots: &TrustRoots, unmatched: Unmatched) 
         Some((entry.meta.name.clone(), (**labels).clone()))
     });
     let revocations = state.revocations.objects.iter().filter_map(|entry| entry.form.in_force().cloned());
+    let revocations = revocations.chain(feeds.revocations().cloned());
     Snapshot::new(roots.clone(), unmatched)
         .with_rules(rules(state, unmatched))
         .with_policies(valid, invalid)
         .with_namespaces(namespaces.collect())
         .with_revocations(Revocations::new(revocations.collect()))
+        .with_feeds(feeds)
 }
 
-fn rules(state: &State, unmatched: Unmatched) -> ClusterRules {
+/// The delegated TUF roles whose signers a policy asks for.
+pub(super) fn roles(state: &State) -> BTreeSet<RoleName> {
+    let policies = state.policies.objects.iter().chain(state.namespace_policies.objects.iter());
+    policies.filter_map(|entry| entry.form.in_force()).flat_map(|policy| policy.tuf_roles().cloned()).collect()
+}
+
+/// The cluster's own rules that are in force.
+pub(super) fn rules(state: &State, unmatched: Unmatched) -> ClusterRules {
     let Some(entry) = state.configs.objects.iter().find(|entry| entry.meta.name == CONFIG) else {
         return ClusterRules::without_object(unmatched);
     };
@@ -38,6 +50,18 @@ fn rules(state: &State, unmatched: Unmatched) -> ClusterRules {
         Form::Valid(rules) | Form::Invalid(_, Some(rules)) => (**rules).clone(),
         Form::Invalid(flaw, None) => flaw.salvaged.clone(),
     }
+}
+
+/// Whether this is the object whose rules count.
+pub(super) fn is_in_force(entry: &Entry<ClusterRules, InvalidConfig>) -> bool {
+    entry.meta.name == CONFIG
+}
+
+/// The labels of a namespace, if it was seen.
+pub(super) fn labels(state: &State, namespace: &str) -> NamespaceLabels {
+    let mut entries = state.namespaces.objects.iter();
+    let found = entries.find(|entry| entry.meta.name == namespace).and_then(|entry| entry.form.in_force());
+    found.map_or(NamespaceLabels::Unknown, |labels| NamespaceLabels::Known((**labels).clone()))
 }
 
 #[cfg(test)]
@@ -71,7 +95,7 @@ mod tests {
     /// Which policies, valid and invalid, govern an image.
     fn governing(state: &State, image: &str) -> (Vec<String>, Vec<String>) {
         let reference = ImageReference::parse(image).unwrap();
-        let snapshot = snapshot(state, &TrustRoots::default(), Unmatched::Deny);
+        let snapshot = snapshot(state, &TrustRoots::default(), Feeds::default(), Unmatched::Deny);
         let selected = snapshot.select(reference.repository(), reference.digest(), &Scope::Anywhere);
         (
             selected.policies.iter().map(|policy| policy.name().to_string()).collect(),
@@ -101,7 +125,7 @@ mod tests {
         apply(&mut state, &with_typo(object("p", "1", &json!(["ghcr.io/acme/**", "quay.io/**"]))));
         assert_eq!(governing(&state, "ghcr.io/acme/a:1"), (vec!["p".into()], vec![]));
         assert_eq!(governing(&state, "quay.io/x/y:1"), (vec![], vec!["p".into()]));
-        let counts = snapshot(&state, &TrustRoots::default(), Unmatched::Deny).policy_counts();
+        let counts = snapshot(&state, &TrustRoots::default(), Feeds::default(), Unmatched::Deny).policy_counts();
         assert_eq!(counts, (1, 1));
     }
 
@@ -114,7 +138,7 @@ mod tests {
         state.namespace_policies.objects.take(Event::Apply(kinds::policy(&policy)));
         policy["metadata"]["namespace"] = json!("team-b");
         state.namespace_policies.objects.take(Event::Apply(kinds::policy(&with_typo(policy))));
-        let snapshot = snapshot(&state, &TrustRoots::default(), Unmatched::Deny);
+        let snapshot = snapshot(&state, &TrustRoots::default(), Feeds::default(), Unmatched::Deny);
         let reference = ImageReference::parse("ghcr.io/acme/a:1").unwrap();
         let governing = |namespace: &str| {
             let scope = Scope::Namespace(snapshot.namespace(namespace));
@@ -131,7 +155,8 @@ mod tests {
                 "metadata": {"name": name, "uid": uid}, "spec": spec})
         };
         let mut state = State::default();
-        let unmatched = |state: &State| snapshot(state, &TrustRoots::default(), Unmatched::Allow).unmatched();
+        let unmatched =
+            |state: &State| snapshot(state, &TrustRoots::default(), Feeds::default(), Unmatched::Allow).unmatched();
         assert_eq!(unmatched(&state), Unmatched::Allow);
         let mut taken = |object: Value| {
             state.configs.objects.take(Event::Apply(kinds::config(&object)));
@@ -153,7 +178,7 @@ mod tests {
         let mut state = State::default();
         let mut taken = |object: &Value| {
             state.revocations.objects.take(Event::Apply(kinds::revocation(object)));
-            let snapshot = snapshot(&state, &TrustRoots::default(), Unmatched::Allow);
+            let snapshot = snapshot(&state, &TrustRoots::default(), Feeds::default(), Unmatched::Allow);
             ["a", "b"].map(|letter| snapshot.revocations().artifact(&Digest::parse(&digest(letter)).unwrap()).is_some())
         };
         assert_eq!(taken(&revocation), [true, false]);

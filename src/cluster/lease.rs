@@ -328,7 +328,7 @@ mod tests {
         assert!(!leadership.holds());
         assert!(looks(&b, &mut of_b).await && !looks(&a, &mut of_a).await);
         // `b` is silent: its Lease stands as it is.
-        tokio::time::advance(LEASE - Duration::from_millis(1)).await;
+        tokio::time::advance(Duration::from_millis(14_999)).await;
         assert!(!looks(&a, &mut of_a).await);
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(looks(&a, &mut of_a).await && !looks(&b, &mut of_b).await);

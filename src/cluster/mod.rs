@@ -12,6 +12,7 @@ mod declarations;
 mod expansion;
 #[cfg(test)]
 mod fake;
+mod feeds;
 mod index;
 mod kinds;
 mod lease;
@@ -31,10 +32,12 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, PartialObjectMeta};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{Error, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 
+use crate::feeds::FeedStore;
 use crate::policy::{Snapshot, Unmatched};
 use crate::trust_store::TrustStore;
 use declarations::Declarations;
@@ -44,6 +47,7 @@ pub use archive::ConfigMapArchive;
 pub use conditions::{Condition, Truth, Wanted};
 pub use controllers::Controllers;
 pub use expansion::Indexes;
+pub use feeds::LedgerFeedArchive;
 pub use lease::Leadership;
 pub use ledger::{ConfigMapLedger, Document, Ledger, LedgerError, Version};
 pub use notices::{EventWriter, Notices, ObjectRef, Urgency};
@@ -57,12 +61,16 @@ pub const STALE_AFTER: Duration = Duration::from_mins(5);
 /// How long a new replica waits at most until it knows what was accepted of the trust roots. Whoever is not known by then is not judged by.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
+/// The pause before a watch that failed is tried again for the first time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// The cluster, as far as it is watched.
 pub struct Cluster {
     client: Client,
     watched: Watched,
     declarations: Arc<Declarations>,
     store: Arc<TrustStore>,
+    feeds: Arc<FeedStore>,
     /// Whether what was accepted of the trust roots has been read, or was waited for long enough.
     settled: AtomicBool,
     /// How logs stand, as who watches them says.
@@ -92,11 +100,21 @@ pub enum NotReady {
 }
 
 impl Cluster {
-    /// Knows nothing yet; [`Cluster::watch`] fills it. Trust roots are declared to `store`; what they refer to is read in `namespace`.
-    pub fn new(client: Client, namespace: &str, store: Arc<TrustStore>, unmatched: Unmatched) -> Arc<Self> {
+    /// Knows nothing yet; [`Cluster::watch`] fills it. Trust roots are declared to the store behind `feeds`, feeds and roles to
+    /// `feeds` itself; what trust roots refer to is read in `namespace`.
+    pub fn new(client: Client, namespace: &str, feeds: Arc<FeedStore>, unmatched: Unmatched) -> Arc<Self> {
+        let store = Arc::clone(feeds.trust());
         let declarations = Declarations::new(Arc::clone(&store), Api::namespaced(client.clone(), namespace));
-        let watched = Watched::new(Arc::clone(&declarations), unmatched);
-        Arc::new(Self { client, watched, declarations, store, settled: AtomicBool::new(false), logs: Mutex::default() })
+        let watched = Watched::new(Arc::clone(&declarations), Arc::clone(&feeds), unmatched);
+        Arc::new(Self {
+            client,
+            watched,
+            declarations,
+            store,
+            feeds,
+            settled: AtomicBool::new(false),
+            logs: Mutex::default(),
+        })
     }
 
     /// The snapshot of this moment.
@@ -182,16 +200,27 @@ impl Cluster {
                 self.declarations.read_references().await;
                 self.watched.republish();
                 self.store.settled().await;
+                self.feeds.settled().await;
             };
             if tokio::time::timeout(SETTLES_WITHIN, settled).await.is_err() {
-                tracing::warn!("what was accepted of a trust root cannot be read; nothing is judged by it");
+                tracing::warn!(
+                    "what was accepted of a trust root, or delivered of a feed, cannot be read; nothing is judged by that root"
+                );
             }
             self.watched.republish();
             self.settled.store(true, Ordering::Relaxed);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let follow = async {
-            while changed.changed().await.is_ok() {
+            let mut delivered = self.feeds.changed();
+            loop {
+                let changed = tokio::select! {
+                    changed = changed.changed() => changed,
+                    changed = delivered.changed() => changed,
+                };
+                if changed.is_err() {
+                    return;
+                }
                 self.watched.republish();
             }
         };
@@ -204,7 +233,9 @@ impl Cluster {
     fn own(&self, kind: Kind) -> impl Stream<Item = Result<Event<DynamicObject>, Error>> + use<> {
         let resource: ApiResource = kind.resource();
         let objects: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-        watcher(objects, watcher::Config::default()).default_backoff()
+        // A revocation must act within a second, on a replica too that just lost the API server and found it again.
+        let longest = if kind == Kind::Revocation { Duration::from_millis(500) } else { Duration::from_secs(10) };
+        watcher(objects, watcher::Config::default()).backoff(Pauses { next: SHORTEST_PAUSE, longest })
     }
 
     /// The labels of a namespace as the API server has them now. None: it has none of that name, or did not answer.
@@ -217,5 +248,28 @@ impl Cluster {
                 None
             }
         }
+    }
+}
+
+/// Pauses between two attempts to watch: each twice the one before, up to the longest.
+#[derive(Debug)]
+struct Pauses {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.next.min(self.longest);
+        self.next = pause.saturating_mul(2);
+        Some(pause)
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.next = SHORTEST_PAUSE;
     }
 }

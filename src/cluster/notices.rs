@@ -217,7 +217,7 @@ mod tests {
         let cluster = FakeCluster::default();
         let writer = EventWriter::new(cluster.client(), "pod-2", Arc::default());
         writer.note(about("a"), Urgency::Warning, "Seen", String::new());
-        written(&writer, Duration::from_secs(60)).await;
+        written(&writer, Duration::from_mins(1)).await;
         assert_eq!(cluster.requests(), Vec::<String>::new());
     }
 }

@@ -9,13 +9,15 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::conditions::{Condition, Truth, Wanted, seconds};
+use super::index;
 use super::kinds::{InvalidConfig, PolicyObjects, TrustRootObjects};
 use super::notices::{ObjectRef, Urgency};
 use super::objects::{Entry, Form, Meta};
 use super::status::{Kind, Target};
 use super::watched::State;
 use crate::api::{GROUP, VERSION};
-use crate::policy::{ClusterRules, InvalidPolicy, Policy};
+use crate::feeds::FeedStore;
+use crate::policy::{ClusterRules, InvalidPolicy, Policy, Unmatched};
 use crate::revocation::{Revocation, RevocationError};
 use crate::trust::{RootProblem, RootSpec, RootSpecError, TrustRoots};
 use crate::trust_store::{RootStatus, TrustStore};
@@ -78,11 +80,21 @@ pub(super) struct Remark {
 }
 
 /// What is wanted of every object.
-pub(super) fn reports(state: &State, store: &TrustStore, watched: &[LogReport], now: Timestamp) -> Vec<Report> {
-    let roots = store.roots();
-    let of_cluster = policies(Kind::Policy, &state.policies.objects, &roots, now);
-    let of_namespaces = policies(Kind::NamespacePolicy, &state.namespace_policies.objects, &roots, now);
-    let configs = state.configs.objects.iter().map(|entry| report(Kind::Config, &entry.meta, config(entry)));
+pub(super) fn reports(state: &State, feeds: &FeedStore, watched: &[LogReport], now: Timestamp) -> Vec<Report> {
+    let store = feeds.trust();
+    let roots = (*store.roots()).clone().with_roles(feeds.roles());
+    // What happens to unmatched images is not asked.
+    let rules = index::rules(state, Unmatched::Deny);
+    let counts = |namespace: &str| rules.delegates_to(&index::labels(state, namespace));
+    let of_cluster = policies(Kind::Policy, &state.policies.objects, &roots, &counts, now);
+    let of_namespaces = policies(Kind::NamespacePolicy, &state.namespace_policies.objects, &roots, &counts, now);
+    let configs = state.configs.objects.iter().map(|entry| {
+        let mut wanted = config(entry);
+        if index::is_in_force(entry) {
+            wanted.extend(super::feeds::wanted(&rules, feeds, now));
+        }
+        report(Kind::Config, &entry.meta, wanted)
+    });
     let revocations = state.revocations.objects.iter();
     let revocations = revocations.map(|entry| report(Kind::Revocation, &entry.meta, revocation(entry)));
     let trust_roots = trust_roots(&state.trust_roots.objects, &roots, store, watched, now);
@@ -93,9 +105,14 @@ fn policies<'a>(
     kind: Kind,
     objects: &'a PolicyObjects,
     roots: &'a TrustRoots,
+    counts: &'a impl Fn(&str) -> bool,
     now: Timestamp,
 ) -> impl Iterator<Item = Report> {
-    objects.iter().map(move |entry| report(kind, &entry.meta, policy(entry, roots, now)))
+    objects.iter().map(move |entry| {
+        // A policy of the cluster needs no delegation.
+        let is_match = entry.meta.namespace.as_deref().is_none_or(counts);
+        report(kind, &entry.meta, policy(entry, roots, is_match, now))
+    })
 }
 
 fn trust_roots<'a>(
@@ -116,7 +133,7 @@ fn report(kind: Kind, meta: &Meta, wanted: Wanted) -> Report {
     Report { target: Target::of(kind, meta), generation, wanted, status }
 }
 
-fn policy(entry: &Entry<Policy, InvalidPolicy>, roots: &TrustRoots, now: Timestamp) -> Wanted {
+fn policy(entry: &Entry<Policy, InvalidPolicy>, roots: &TrustRoots, is_match: bool, now: Timestamp) -> Wanted {
     let ready = match &entry.form {
         Form::Invalid(flaw, last_good) => {
             let then = match last_good {
@@ -133,7 +150,18 @@ fn policy(entry: &Entry<Policy, InvalidPolicy>, roots: &TrustRoots, now: Timesta
                 };
                 Condition::new(Truth::False, reason, format!("{problem}; what needs it is denied"))
             }
-            None => Condition::new(Truth::True, "Accepted", "images are judged by it"),
+            None => match policy.tuf_roles().find_map(|role| Some((role, roots.role(role, now).err()?))) {
+                Some((role, problem)) => {
+                    let message = format!("{role}: {problem}; what needs it is denied");
+                    Condition::new(Truth::False, "TufRoleUnavailable", message)
+                }
+                None if is_match => Condition::new(Truth::True, "Accepted", "images are judged by it"),
+                None => {
+                    let message =
+                        "images are judged by it, and it counts as a match for none: no delegation names its namespace";
+                    Condition::new(Truth::True, "Undelegated", message)
+                }
+            },
         },
     };
     Wanted::default().condition(READY, ready)
@@ -330,6 +358,7 @@ mod tests {
 
     use super::super::kinds;
     use super::*;
+    use crate::feeds::{FeedStoreOptions, MemoryFeedArchive};
     use crate::trust::PUBLIC_GOOD;
     use crate::trust_store::{MemoryArchive, TrustStoreOptions};
 
@@ -354,9 +383,19 @@ mod tests {
         )
     }
 
+    fn all(state: &State, store: &Arc<TrustStore>) -> Vec<Report> {
+        with_logs(state, store, &[])
+    }
+
+    fn with_logs(state: &State, store: &Arc<TrustStore>, watched: &[LogReport]) -> Vec<Report> {
+        let options = FeedStoreOptions::new(Arc::new(|| Timestamp::UNIX_EPOCH));
+        let feeds = FeedStore::new(options, Arc::clone(store), Arc::new(MemoryFeedArchive::default()));
+        reports(state, &feeds, watched, Timestamp::UNIX_EPOCH)
+    }
+
     /// The only report.
-    fn one(state: &State, store: &TrustStore) -> Report {
-        let mut all = reports(state, store, &[], Timestamp::UNIX_EPOCH);
+    fn one(state: &State, store: &Arc<TrustStore>) -> Report {
+        let mut all = all(state, store);
         assert_eq!(all.len(), 1);
         all.remove(0)
     }
@@ -389,6 +428,30 @@ mod tests {
         assert!(ready(&report).2.ends_with("what it selects is denied"), "{report:?}");
         store.refuse(PUBLIC_GOOD, "broken");
         assert_eq!(ready(&taken(policy_of(PUBLIC_GOOD))).1, "TrustRootUnavailable");
+    }
+
+    #[tokio::test]
+    async fn a_policy_of_a_namespace_says_whether_it_counts_as_a_match() {
+        let store = store(TrustRoots::embedded().unwrap());
+        let mut state = State::default();
+        let mut policy = policy_of(PUBLIC_GOOD);
+        (policy["kind"], policy["metadata"]["namespace"]) = (json!("SignaturePolicy"), json!("team-a"));
+        state.namespace_policies.objects.take(Event::Apply(kinds::policy(&policy)));
+        assert_eq!(ready(&one(&state, &store)).1, "Undelegated");
+        let mut said = |team: &str| {
+            let delegation = json!({"namespaceSelector": {"matchLabels": {"team": "a"}}, "images": ["**"]});
+            let config = object("CountersignConfig", "cluster", &json!({"delegations": [delegation]}));
+            state.configs.objects.take(Event::Apply(kinds::config(&config)));
+            let metadata = json!({"metadata": {"name": "team-a", "labels": {"team": team}}});
+            let namespace = serde_json::from_value(metadata).unwrap();
+            state.namespaces.objects.take(Event::Apply(kinds::namespace(namespace)));
+            let all = all(&state, &store);
+            let config = all.iter().find(|report| report.target.kind == Kind::Config).unwrap();
+            assert_eq!(config.wanted.conditions["FeedsFresh"].reason, "NoFeeds");
+            let policy = all.iter().find(|report| report.target.kind == Kind::NamespacePolicy).unwrap();
+            policy.wanted.conditions[READY].reason
+        };
+        assert_eq!([said("b"), said("a")], ["Undelegated", "Accepted"]);
     }
 
     #[tokio::test]
@@ -439,7 +502,7 @@ mod tests {
             (vec![good(), report(&key_id, Truth::False, "LogForked"), good()], (Truth::False, "LogForked")),
             (vec![good(), report("another", Truth::False, "LogForked")], (Truth::True, "Consistent")),
         ] {
-            let report = reports(&state, &store, &watched, Timestamp::UNIX_EPOCH).remove(0);
+            let report = with_logs(&state, &store, &watched).remove(0);
             let condition = &report.wanted.conditions[LOGS_CONSISTENT];
             assert_eq!((condition.truth, condition.reason), expected);
             assert_eq!(report.wanted.fields["logs"][0]["consistency"], expected.1);

@@ -212,7 +212,7 @@ mod tests {
 
     /// Writes all that is wanted.
     async fn written(writer: &StatusWriter) {
-        let _ = tokio::time::timeout(Duration::from_secs(60), writer.write()).await;
+        let _ = tokio::time::timeout(Duration::from_mins(1), writer.write()).await;
         assert!(writer.lock().is_empty());
     }
 

@@ -20,6 +20,7 @@ use super::declarations::Declarations;
 use super::kinds::{ConfigObjects, Labels, PolicyObjects, RevocationObjects, TrustRootObjects};
 use super::objects::{Objects, Seen};
 use super::{NotReady, STALE_AFTER, UNREADY_AFTER, index};
+use crate::feeds::FeedStore;
 use crate::policy::{Snapshot, Unmatched};
 
 /// Silence after which a watch is started anew.
@@ -28,6 +29,7 @@ pub(super) const RESYNC_AFTER: Duration = Duration::from_mins(1);
 /// What is known of the cluster.
 pub(super) struct Watched {
     roots: Arc<Declarations>,
+    feeds: Arc<FeedStore>,
     unmatched: Unmatched,
     state: Mutex<State>,
     /// None until everything has been listed once.
@@ -75,9 +77,10 @@ impl State {
 }
 
 impl Watched {
-    pub(super) fn new(roots: Arc<Declarations>, unmatched: Unmatched) -> Self {
+    pub(super) fn new(roots: Arc<Declarations>, feeds: Arc<FeedStore>, unmatched: Unmatched) -> Self {
         Self {
             roots,
+            feeds,
             unmatched,
             state: Mutex::default(),
             published: ArcSwapOption::empty(),
@@ -168,7 +171,11 @@ impl Watched {
             self.roots.declare(&state.trust_roots.objects);
         }
         if state.health().iter().all(|(_, health)| health.listed) {
-            let snapshot = index::snapshot(state, &self.roots.roots(), self.unmatched);
+            self.feeds.declare(&index::rules(state, self.unmatched));
+            self.feeds.declare_roles(&index::roles(state));
+            let (feeds, roles) = self.feeds.published();
+            let roots = (*self.roots.roots()).clone().with_roles(roles);
+            let snapshot = index::snapshot(state, &roots, feeds, self.unmatched);
             self.published.store(Some(Arc::new(snapshot)));
             self.changed.send_modify(|turn| *turn += 1);
         }
@@ -195,6 +202,7 @@ mod tests {
 
     use super::super::declarations::fixed;
     use super::super::fake::FakeCluster;
+    use super::super::feeds::none;
     use super::super::kinds;
     use super::*;
     use crate::trust::TrustRoots;
@@ -202,7 +210,7 @@ mod tests {
     type Events = BoxStream<'static, Result<Event<Seen<Labels, Infallible>>, Error>>;
 
     fn watched() -> Watched {
-        Watched::new(fixed(TrustRoots::default(), FakeCluster::default().client()), Unmatched::Allow)
+        Watched::new(fixed(TrustRoots::default(), FakeCluster::default().client()), none(), Unmatched::Allow)
     }
 
     fn listed<F, E>() -> Vec<Result<Event<Seen<F, E>>, Error>> {
@@ -300,6 +308,7 @@ mod tests {
         assert_eq!(unlisted(&watched), "namespaces");
         list(&watched, |state| &mut state.namespaces);
         assert_eq!(unlisted(&watched), "trust roots");
+        assert!(watched.last_published().is_none());
         list(&watched, |state| &mut state.trust_roots);
         let mut seen = Vec::new();
         for _ in 0..3 {

@@ -11,6 +11,10 @@ impl References for Known {
     fn has_trust_root(&self, name: &str) -> Option<bool> {
         self.0.then_some(name == "public-good")
     }
+
+    fn delegates_to(&self, namespace: &str) -> Option<bool> {
+        self.0.then_some(namespace == "delegated")
+    }
 }
 
 fn policy(root: &str) -> Value {
@@ -23,6 +27,19 @@ fn policy(root: &str) -> Value {
 
 fn object(kind: &str, spec: &Value) -> Value {
     json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": kind, "metadata": {"name": "public-good"}, "spec": spec})
+}
+
+#[test]
+fn a_policy_of_a_namespace_is_told_that_it_matches_nothing() {
+    let warned = |namespace: &str, known: bool| {
+        let mut policy = policy("public-good");
+        (policy["kind"], policy["metadata"]["namespace"]) = (json!("SignaturePolicy"), json!(namespace));
+        let body = serde_json::to_vec(&review("CREATE", &policy, &Value::Null)).unwrap();
+        let answer = answer(&body, &Known(known));
+        assert!(answer.allowed());
+        answer.response.warnings.iter().any(|warning| warning.contains("[Undelegated]"))
+    };
+    assert_eq!([warned("team-a", true), warned("delegated", true), warned("team-a", false)], [true, false, false]);
 }
 
 fn revocation(digests: &[&str]) -> Value {

@@ -210,6 +210,20 @@ fn an_undecodable_review_is_denied() {
     assert_eq!(value["response"]["status"]["code"], 400);
 }
 
+#[test]
+fn messages_and_traces_tell_policies_of_namespaces_from_those_of_the_cluster() {
+    let decision =
+        Decision::new(vec![image(Finding::Judged(vec![of_namespace("Enforce"), fail("Enforce")]))], Unmatched::Deny);
+    let message = decision.respond("u", false).message().to_owned();
+    assert!(message.contains("policy team-a/p: ") && message.contains("policy Enforce: "), "{message}");
+    let trace = serde_json::to_value(decision.trace()).unwrap();
+    let verdicts = &trace["images"][0]["verdicts"];
+    assert_eq!(verdicts[0]["kind"], "SignaturePolicy");
+    assert_eq!((&verdicts[0]["namespace"], &verdicts[0]["policy"]), (&json!("team-a"), &json!("team-a/p")));
+    assert_eq!(verdicts[1]["kind"], "ClusterSignaturePolicy");
+    assert_eq!(verdicts[1].get("namespace"), None);
+}
+
 /// Only the nearest misses are shown, or even kept; how many there were is said.
 #[test]
 fn what_is_not_shown_is_counted() {
@@ -236,18 +250,4 @@ fn what_is_not_shown_is_counted() {
             Some(more) => assert!(text.contains(&format!("and {more} more")), "{text}"),
         }
     }
-}
-
-#[test]
-fn messages_and_traces_tell_policies_of_namespaces_from_those_of_the_cluster() {
-    let decision =
-        Decision::new(vec![image(Finding::Judged(vec![of_namespace("Enforce"), fail("Enforce")]))], Unmatched::Deny);
-    let message = decision.respond("u", false).message().to_owned();
-    assert!(message.contains("policy team-a/p: ") && message.contains("policy Enforce: "), "{message}");
-    let trace = serde_json::to_value(decision.trace()).unwrap();
-    let verdicts = &trace["images"][0]["verdicts"];
-    assert_eq!(verdicts[0]["kind"], "SignaturePolicy");
-    assert_eq!((&verdicts[0]["namespace"], &verdicts[0]["policy"]), (&json!("team-a"), &json!("team-a/p")));
-    assert_eq!(verdicts[1]["kind"], "ClusterSignaturePolicy");
-    assert_eq!(verdicts[1].get("namespace"), None);
 }

@@ -53,7 +53,7 @@ struct Delegation {
 }
 
 /// A feed: where it comes from, how old it may grow, and what it may speak of.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FeedRule {
     name: String,
     trust_root: String,
@@ -168,7 +168,7 @@ impl ClusterRules {
     }
 
     /// Whether the policies of a namespace with these labels count as a match for some image.
-    pub(super) fn delegates_to(&self, labels: &NamespaceLabels) -> bool {
+    pub fn delegates_to(&self, labels: &NamespaceLabels) -> bool {
         self.delegations_to(labels).next().is_some()
     }
 
@@ -207,7 +207,13 @@ impl Delegation {
 impl FeedRule {
     fn parse(field: &str, spec: &api::Feed) -> Result<Self, PolicyError> {
         let api::Feed { name, trust_root, target, max_age, allow } = spec;
-        check_length(&format!("{field}.name"), name, 63)?;
+        let name_field = format!("{field}.name");
+        check_length(&name_field, name, 63)?;
+        let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !name.bytes().all(is_inner) || name.starts_with('-') || name.ends_with('-') {
+            let reason = "it names what is kept of the feed: lower-case letters, digits, and `-` between them";
+            return Err(PolicyError::Useless { field: name_field, reason });
+        }
         check_length(&format!("{field}.trustRoot"), trust_root, 253)?;
         check_length(&format!("{field}.target"), target, 512)?;
         let max_age_field = format!("{field}.maxAge");
@@ -326,6 +332,8 @@ mod tests {
             ("two feeds of one name", with(valid(), "/feeds", json!([feed(), feed()]))),
             ("too many feeds", with(valid(), "/feeds", json!(vec![feed(); 17]))),
             ("a feed without a name", with(valid(), "/feeds/0/name", json!(""))),
+            ("a feed whose name has a blank", with(valid(), "/feeds/0/name", json!("a b"))),
+            ("a feed whose name ends in -", with(valid(), "/feeds/0/name", json!("a-"))),
             ("a feed without a root", with(valid(), "/feeds/0/trustRoot", json!(""))),
             ("a feed without a target", with(valid(), "/feeds/0/target", json!(""))),
             ("no length of time", with(valid(), "/feeds/0/maxAge", json!("1 day"))),

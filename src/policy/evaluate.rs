@@ -243,15 +243,8 @@ impl Verdict {
     }
 
     fn without_trace(policy: PolicyName, action: Action, outcome: Outcome) -> Self {
-        Self {
-            policy,
-            action,
-            outcome,
-            authorities: Vec::new(),
-            shortfalls: Vec::new(),
-            stale: Vec::new(),
-            delegated: false,
-        }
+        let (authorities, shortfalls, stale) = (Vec::new(), Vec::new(), Vec::new());
+        Self { policy, action, outcome, authorities, shortfalls, stale, delegated: false }
     }
 }
 
@@ -314,20 +307,13 @@ pub fn evaluate(
     };
     let shortfalls = short.into_iter().map(Shortfall::new).collect();
     let stale = stale.into_values().collect();
-    Verdict {
-        policy: policy.name.clone(),
-        action: policy.action,
-        outcome,
-        authorities,
-        shortfalls,
-        stale,
-        delegated: false,
-    }
+    let (policy, action) = (policy.name.clone(), policy.action);
+    Verdict { policy, action, outcome, authorities, shortfalls, stale, delegated: false }
 }
 
 /// The first delegated role of a policy of which nobody can say now who signs for it.
 fn unknown_role(policy: &Policy, roots: &TrustRoots, now: Timestamp) -> Option<(RoleName, RoleUnavailable)> {
-    policy.tuf_roles().find_map(|role| Some((role.clone(), roots.roles().find(role, now).err()?)))
+    policy.tuf_roles().find_map(|role| Some((role.clone(), roots.role(role, now).err()?)))
 }
 
 /// Which of the verified evidence lacks nothing but the word of its logs, by position: what has to be asked about.
@@ -474,7 +460,7 @@ fn judge<'a>(
 
 /// Whether one piece of evidence satisfies an authority: who, what, when, and with which proofs, every one of them.
 fn satisfies(authority: &Authority, evidence: &Evidence, roots: &TrustRoots, now: Timestamp) -> Result<(), Miss> {
-    let who = authority.signers.admit(evidence, roots.roles(), now);
+    let who = authority.signers.admit(evidence, roots, now);
     if let Err(miss) = &who
         && miss.nearness() < WHAT
     {

@@ -1,7 +1,7 @@
-//! What a feed delivered: policies of namespaces, as far as the feed may speak of them.
+//! What a feed delivered: revocations and policies of namespaces, as far as the feed may speak of them.
 //!
-//! A feed can only take away. Its policies add requirements and never count as a match. What lies outside of `allow` is refused object
-//! by object, and told. A policy that the feed may speak of and that
+//! A feed can only take away. Its policies add requirements and never count as a match; its revocations strike out. What lies outside
+//! of `allow` is refused object by object, or entry by entry of a revocation, and told. A policy that the feed may speak of and that
 //! does not parse denies what it selects, as a stored one would. How the bytes came, and that TUF vouches for them, is `feeds`'.
 
 use std::collections::BTreeMap;
@@ -15,11 +15,17 @@ use super::matcher::StringMatcher;
 use super::parse::NAMESPACED;
 use super::{InvalidPolicy, Policy, json};
 use crate::image::{Digest, Repository};
+use crate::revocation::Revocation;
 
-/// Bytes of a feed.
-const BYTES_LIMIT: usize = 1 << 20;
+/// Bytes of a feed, few enough that it can be kept in the cluster.
+const BYTES_LIMIT: usize = 512 << 10;
 /// Objects of a feed.
 const OBJECTS_LIMIT: usize = 1_000;
+/// Lists of a revocation whose entries each name one thing.
+const SINGLE: [&str; 2] = ["artifacts", "logEntries"];
+/// Lists of a revocation that would reach beyond what any `allow` says: keys and certificates sign for any issuer, services serve all.
+const TOO_WIDE: [&str; 3] = ["keys", "certificates", "services"];
+
 /// A feed that is none.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FeedError {
@@ -65,6 +71,7 @@ pub struct RefusedObject {
 /// What a feed delivered.
 #[derive(Debug, Default)]
 pub struct Feed {
+    revocations: Vec<Arc<Revocation>>,
     policies: Vec<Arc<Policy>>,
     invalid: Vec<Arc<InvalidPolicy>>,
     refused: Vec<RefusedObject>,
@@ -81,6 +88,11 @@ impl Feed {
             feed.take(position, object, rule);
         }
         Ok(feed)
+    }
+
+    /// Its revocations.
+    pub fn revocations(&self) -> &[Arc<Revocation>] {
+        &self.revocations
     }
 
     /// Its policies that parse.
@@ -107,7 +119,19 @@ impl Feed {
                 Ok(()) => {}
                 Err(reason) => self.refused.push(of(reason)),
             },
-            _ => self.refused.push(of("of a feed, this version reads SignaturePolicies only".to_owned())),
+            "SignatureRevocation" => {
+                let (object, refused) = bounded(object.clone(), rule);
+                self.refused.extend(refused.into_iter().map(of));
+                match Revocation::parse(&object) {
+                    Ok(revocation) => {
+                        let invalid = revocation.invalid().iter().map(|entry| of(entry.to_string()));
+                        self.refused.extend(invalid);
+                        self.revocations.push(Arc::new(revocation));
+                    }
+                    Err(error) => self.refused.push(of(error.to_string())),
+                }
+            }
+            _ => self.refused.push(of("a feed holds SignatureRevocations and SignaturePolicies".to_owned())),
         }
     }
 
@@ -178,6 +202,41 @@ fn objects(bytes: &[u8]) -> Result<Vec<Value>, FeedError> {
     Ok(objects)
 }
 
+/// A revocation with what the feed may revoke, under a name that tells the feed; and why the rest of it is left out.
+fn bounded(mut object: Value, rule: &FeedRule) -> (Value, Vec<String>) {
+    let mut refused = Vec::new();
+    if let Some(fields) = object.as_object_mut() {
+        // A feed has no controller that would have written it.
+        fields.remove("status");
+    }
+    if let Some(name) = object.pointer_mut("/metadata/name")
+        && let Some(own) = name.as_str()
+    {
+        *name = format!("{own} (feed {})", rule.name()).into();
+    }
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        for list in TOO_WIDE {
+            if spec.remove(list).is_some_and(|entries| entries.as_array().is_none_or(|entries| !entries.is_empty())) {
+                refused.push(format!("a feed revokes {} and identities only, not {list}", SINGLE.join(", ")));
+            }
+        }
+        if let Some(identities) = spec.get_mut("identities").and_then(Value::as_array_mut) {
+            identities.retain(|identity| match identity.get("issuer").and_then(Value::as_str) {
+                Some(issuer) if rule.issuers.contains(issuer) => true,
+                Some(issuer) => {
+                    refused.push(format!("allow.issuers does not name {issuer}"));
+                    false
+                }
+                None => {
+                    refused.push("an identity that a feed revokes has one of allow.issuers".to_owned());
+                    false
+                }
+            });
+        }
+    }
+    (object, refused)
+}
+
 /// What is known of one feed: what it delivered last, and until when that counts as fresh.
 #[derive(Clone, Debug, Default)]
 pub struct FeedState {
@@ -206,6 +265,11 @@ impl Feeds {
         self.by_name.get(name)
     }
 
+    /// The revocations of every feed, for the set that each request is judged by.
+    pub fn revocations(&self) -> impl Iterator<Item = &Arc<Revocation>> {
+        self.delivered().flat_map(|feed| feed.revocations())
+    }
+
     pub(super) fn delivered(&self) -> impl Iterator<Item = &Arc<Feed>> {
         self.by_name.values().filter_map(|state| state.delivered.as_ref())
     }
@@ -222,7 +286,7 @@ impl Feeds {
     }
 
     /// Why a feed does not count as fresh at this moment, if it does not.
-    pub(super) fn staleness(&self, rule: &FeedRule, now: Timestamp) -> Option<FeedProblem> {
+    pub fn staleness(&self, rule: &FeedRule, now: Timestamp) -> Option<FeedProblem> {
         let state = self.by_name.get(rule.name());
         let feed = rule.name().to_owned();
         match state.and_then(|state| Some((state.delivered.as_ref()?, state.fresh_until?))) {

@@ -215,9 +215,11 @@ impl Policy {
             let (metadata, spec) = read::<api::SignaturePolicySpec>(object, NAMESPACED)?;
             let namespace = metadata.namespace.as_deref().unwrap_or_default();
             check_length("metadata.namespace", namespace, 63)?;
+            check_length("metadata.name", &metadata.name, 253)?;
             Self::of(PolicyName::namespaced(namespace, &metadata.name), &spec.into())
         } else {
             let (metadata, spec) = read::<api::ClusterSignaturePolicySpec>(object, CLUSTER)?;
+            check_length("metadata.name", &metadata.name, 253)?;
             Self::of(PolicyName::cluster(&metadata.name), &spec)
         }
     }

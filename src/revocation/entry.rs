@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::api;
 use crate::image::Digest;
-use crate::verify::{CertificateFacts, Evidence, LogProof, ServiceKind, Signer, Subject, VerifiedTime};
+use crate::verify::{CertificateFacts, Evidence, LogProof, ServiceKind, Signer, VerifiedTime};
 
 /// Bytes of somebody else's text that an error repeats.
 const EXCERPT: usize = 80;
@@ -123,6 +123,25 @@ pub(super) fn key(spec: &api::RevokedKey) -> Result<Digest, EntryError> {
     digest(&spec.sha256)
 }
 
+/// The names of a certificate's signer in lower case, for all identities that are compared with them.
+pub(super) struct SignerNames {
+    issuer: Option<String>,
+    subjects: Vec<String>,
+}
+
+impl SignerNames {
+    /// Those of a signer; none: it is a key. A certificate without a name that is read has an empty one, so that a glob over all that an
+    /// issuer vouched for misses nothing.
+    pub(super) fn of(signer: &Signer) -> Option<Self> {
+        let Signer::Certificate { issuer, subjects, .. } = signer else { return None };
+        let mut subjects: Vec<String> = subjects.iter().map(|subject| subject.as_str().to_lowercase()).collect();
+        if subjects.is_empty() {
+            subjects.push(String::new());
+        }
+        Some(Self { issuer: issuer.as_deref().map(str::to_lowercase), subjects })
+    }
+}
+
 /// A signer by identity, and when it must have signed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Identity {
@@ -154,19 +173,15 @@ impl Identity {
         Ok(Self { issuer, subject, span: Span::parse(spec.signed_after.as_deref(), spec.signed_before.as_deref())? })
     }
 
-    /// Whether it is this signer, whenever it signed. A certificate without a name that is read has an empty one, so that a glob over all
-    /// that an issuer vouched for misses nothing.
-    pub(super) fn names(&self, signer: &Signer) -> bool {
-        let Signer::Certificate { issuer, subjects, .. } = signer else { return false };
-        let by = |wanted: &String| issuer.as_ref().is_some_and(|issuer| issuer.to_lowercase() == *wanted);
-        if !self.issuer.as_ref().is_none_or(by) {
+    /// Whether it is this signer, whenever it signed.
+    pub(super) fn names(&self, signer: &SignerNames) -> bool {
+        if self.issuer.is_some() && self.issuer != signer.issuer {
             return false;
         }
-        let matches = |name: &str| match &self.subject {
-            SubjectPattern::Exact(wanted) => name.to_lowercase() == *wanted,
-            SubjectPattern::Glob(glob) => glob_matches(glob, &name.to_lowercase()),
-        };
-        if subjects.is_empty() { matches("") } else { subjects.iter().map(Subject::as_str).any(matches) }
+        signer.subjects.iter().any(|name| match &self.subject {
+            SubjectPattern::Exact(wanted) => name == wanted,
+            SubjectPattern::Glob(glob) => glob_matches(glob, name),
+        })
     }
 
     /// Whether a signature with these verified times is struck out, of which `believed` are left once distrusted services are not heard.

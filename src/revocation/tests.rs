@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::entry::{CertificateName, Identity};
+use super::entry::{CertificateName, Identity, SignerNames};
 use super::*;
 use crate::api;
 use crate::verify::fixtures::{DSSE, candidate, root, slsa};
@@ -140,7 +140,7 @@ fn descendants_fall_with_the_index_that_is_named() {
     object["status"] = json!({"descendants": [child.to_string(), "nonsense", 7]});
     let of = |object: &Value| Revocations::new(vec![Arc::new(Revocation::parse(object).unwrap())]);
     let revoked = of(&object).artifact(&child).unwrap();
-    assert!(revoked.what.contains("index") && revoked.by == "stolen");
+    assert!(revoked.what.contains("which an index that it names holds") && revoked.by == "stolen");
     // A spec that names no artifact any more has lifted them.
     object["spec"]["artifacts"] = json!([]);
     assert_eq!(of(&object).artifact(&child), None);
@@ -239,8 +239,8 @@ fn identities_match_any_name_in_any_case() {
         (json!({"subject": {"glob": "*"}, "issuer": "https://issuer.example"}), true, false),
     ];
     for (spec, signs, signs_without_names) in table {
-        assert_eq!(identity(&spec).names(&signer), signs, "{spec}");
-        assert_eq!(identity(&spec).names(&nameless), signs_without_names, "{spec}");
+        assert_eq!(identity(&spec).names(&SignerNames::of(&signer).unwrap()), signs, "{spec}");
+        assert_eq!(identity(&spec).names(&SignerNames::of(&nameless).unwrap()), signs_without_names, "{spec}");
     }
 }
 

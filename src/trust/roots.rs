@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{EMBEDDED, TrustError, TrustMaterial, TufRoles};
+use super::{EMBEDDED, FulcioIdentity, RoleName, RoleUnavailable, TrustError, TrustMaterial, TufRoles};
 use crate::api::OnStale;
 
 /// The trust roots of a request, by name.
@@ -149,6 +149,17 @@ impl TrustRoots {
         let mut roots = self.clone();
         roots.by_name.insert(name.to_owned(), state);
         Some(roots)
+    }
+
+    /// Who may sign for a delegated role. Where its root counts no longer because of its age, neither does what the role says.
+    ///
+    /// # Errors
+    /// Nobody can say.
+    pub fn role(&self, role: &RoleName, now: Timestamp) -> Result<&[FulcioIdentity], RoleUnavailable> {
+        match self.usable(&role.trust_root, now) {
+            Err(RootProblem::Stale { since, .. }) => Err(RoleUnavailable::Stale { until: since }),
+            _ => self.roles.find(role, now),
+        }
     }
 
     /// The names, with those that cannot be used.

@@ -15,6 +15,7 @@ use sigstore_tuf::{Role, TargetFile, Targets, Updater};
 use super::archive::Files;
 use super::kept::Kept;
 use super::mirror::{Asked, Mirror, Notes};
+use super::unique::repeats_a_name;
 use super::{MirrorError, RefreshError, bounds};
 
 /// Versions of accepted metadata.
@@ -52,7 +53,8 @@ pub struct RoleKeys {
     pub expires: Timestamp,
 }
 
-/// A key of a delegated role.
+/// A key of a delegated role. The library reads no metadata with a key that has no `public`: one that names an identity (TAP 18) needs an
+/// empty one beside it.
 #[derive(Clone, Debug)]
 pub struct RoleKey {
     /// `keytype`, such as `ecdsa` or `sigstore-oidc`.
@@ -77,6 +79,9 @@ impl TufClient {
         if root.len() as u64 > bounds::ROOT_BYTES {
             let (file, cap) = ("the pinned root".to_owned(), bounds::ROOT_BYTES);
             return Err(MirrorError::TooLarge { file, cap }.into());
+        }
+        if repeats_a_name(root) {
+            return Err(MirrorError::Ambiguous { file: "the pinned root".to_owned() }.into());
         }
         let (kept, notes) = (Arc::new(Kept::new(kept)), Arc::new(Notes::default()));
         let asked = Asked { mirror, notes: Arc::clone(&notes) };

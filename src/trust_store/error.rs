@@ -66,6 +66,12 @@ pub enum MirrorError {
         /// Bytes that it may have.
         cap: u64,
     },
+    /// Metadata of which readers may see different things.
+    #[error("{file} has a name twice in one object, so that readers differ in what it says")]
+    Ambiguous {
+        /// The file.
+        file: String,
+    },
     /// A name that leads out of the repository.
     #[error("{file:?} leads out of the repository")]
     Path {
@@ -101,6 +107,7 @@ impl MirrorError {
             Self::Timeout { .. } => "TufMirrorTimeout",
             Self::Status { .. } => "TufMirrorStatus",
             Self::TooLarge { .. } => "TufFileTooLarge",
+            Self::Ambiguous { .. } => "TufMetadataAmbiguous",
             Self::Path { .. } => "TufPathRefused",
             Self::Unreadable { .. } => "TufMirrorUnreadable",
             Self::Artifact { .. } => "TufArtifactUnusable",

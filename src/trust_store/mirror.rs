@@ -9,11 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sigstore_tuf::Repository;
 use sigstore_tuf::transport::FetchFuture;
 
-use super::MirrorError;
 use super::archive::Files;
 use super::folder::FolderMirror;
-use super::http::HttpMirror;
+use super::http::{HttpMirror, HttpOptions};
 use super::kept::KeptMirror;
+use super::unique::repeats_a_name;
+use super::{MirrorError, artifact};
+use crate::registry::RegistryClient;
+use crate::trust::MirrorAddress;
 
 /// What kind of file is asked for: the two live below different addresses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,6 +55,26 @@ impl Mirror {
     /// What was accepted before, with roots up to this version.
     pub(super) fn kept(files: Files, last_root: Option<u64>) -> Self {
         Self { place: Arc::new(Place::Kept(KeptMirror::new(files, last_root))) }
+    }
+
+    /// The mirror at an address. What of a registry is pulled now, as a whole; nothing else is asked yet.
+    ///
+    /// # Errors
+    /// An address that is refused, or an artifact that cannot be had.
+    pub async fn open(
+        address: &MirrorAddress,
+        options: &HttpOptions,
+        registry: Option<&RegistryClient>,
+    ) -> Result<Self, MirrorError> {
+        match (address, registry) {
+            (MirrorAddress::Web(address), _) => Ok(HttpMirror::new(address, options)?.into()),
+            (MirrorAddress::Folder(path), _) => Ok(FolderMirror::new(path).into()),
+            (MirrorAddress::Artifact(reference), Some(registry)) => artifact::fetch(registry, reference).await,
+            (MirrorAddress::Artifact(reference), None) => {
+                let (reference, reason) = (reference.to_string(), "no registry client is at hand".to_owned());
+                Err(MirrorError::Artifact { reference, reason })
+            }
+        }
     }
 
     /// Files in memory, by their paths in the repository: metadata at the top, targets below `targets/`.
@@ -113,7 +136,12 @@ pub(super) struct Asked {
 impl Asked {
     fn fetch<'a>(&'a self, kind: Kind, path: &'a str, cap: u64) -> FetchFuture<'a> {
         Box::pin(async move {
-            let fetched = self.mirror.fetch(kind, path, cap, &self.notes).await;
+            let fetched = self.mirror.fetch(kind, path, cap, &self.notes).await.and_then(|found| match found {
+                Some(bytes) if kind == Kind::Metadata && repeats_a_name(&bytes) => {
+                    Err(MirrorError::Ambiguous { file: path.to_owned() })
+                }
+                found => Ok(found),
+            });
             fetched.map_err(|error| sigstore_tuf::Error::transport_with_source(error.to_string(), error))
         })
     }

@@ -17,6 +17,7 @@ mod refresh;
 mod status;
 mod store;
 mod task;
+mod unique;
 
 pub use archive::{Archive, Files, FolderArchive, MemoryArchive};
 pub use client::{RoleKey, RoleKeys, TufClient, VerifiedTarget, Versions};

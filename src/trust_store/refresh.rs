@@ -97,7 +97,8 @@ impl Holdings {
         &self.floor
     }
 
-    fn rise(&mut self, floor: Files) {
+    /// Takes in what was verified beside what was accepted.
+    pub(super) fn rise(&mut self, floor: Files) {
         if self.floor != floor {
             let before = std::mem::replace(&mut self.floor, floor);
             if self.refreshed.is_some() && self.accepted.is_none() {

@@ -16,8 +16,8 @@ use super::client::{RoleKeys, TufClient, VerifiedTarget};
 use super::refresh::{Attempt, Holdings, Wanted, recall, refresh};
 use super::status::Failure;
 use super::store::{Record, TrustStore};
-use super::{FolderMirror, HttpMirror, HttpOptions, Mirror, MirrorError, RefreshError, artifact};
-use crate::trust::{MirrorAddress, PinnedRoot, RootSource, RootSpec, TufSpec};
+use super::{HttpOptions, Mirror, MirrorError, RefreshError};
+use crate::trust::{PinnedRoot, RootSource, RootSpec, TufSpec};
 
 /// The longest wait between two attempts to read an archive.
 const RECALL_PAUSE: Duration = Duration::from_secs(10);
@@ -55,6 +55,7 @@ impl Task {
         self.recall().await;
         let mut next = Instant::now();
         loop {
+            let last = self.last;
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {
                     if self.refresh().await.is_none() {
@@ -78,7 +79,10 @@ impl Task {
                     Some(other) => self.answer(other).await,
                 }
             }
-            next = Instant::now() + self.wait();
+            // Questions in between put no refresh off.
+            if self.last != last {
+                next = Instant::now() + self.wait();
+            }
         }
     }
 
@@ -231,25 +235,26 @@ impl Task {
             client.refresh(now).await?;
             ask(&mut client, now).await
         };
-        tokio::time::timeout(limit, work).await.unwrap_or(Err(RefreshError::Timeout { limit }))
+        let found = tokio::time::timeout(limit, work).await.unwrap_or(Err(RefreshError::Timeout { limit }));
+        self.rise(client.files());
+        found
+    }
+
+    /// Never goes back behind metadata that was verified. Targets that somebody asked for are theirs to keep.
+    fn rise(&mut self, mut files: Files) {
+        let before = self.holdings.floor();
+        files.retain(|name, _| !name.starts_with("targets/") || before.contains_key(name));
+        if *before != files {
+            self.holdings.rise(files);
+            self.unsaved = Some(self.holdings.write());
+            self.record.lock().holdings = self.holdings.clone();
+        }
     }
 
     async fn mirror(&self, store: &TrustStore, tuf: &TufSpec) -> Result<Mirror, MirrorError> {
-        match &tuf.mirror {
-            MirrorAddress::Web(address) => {
-                let ca_pem = self.spec.ca().map(|ca| ca.as_bytes().to_vec());
-                let options = HttpOptions { ca_pem, plain_loopback: store.options.plain_loopback };
-                Ok(HttpMirror::new(address, &options)?.into())
-            }
-            MirrorAddress::Folder(path) => Ok(FolderMirror::new(path).into()),
-            MirrorAddress::Artifact(reference) => {
-                let Some(registry) = &store.options.registry else {
-                    let (reference, reason) = (reference.to_string(), "no registry client is at hand".to_owned());
-                    return Err(MirrorError::Artifact { reference, reason });
-                };
-                artifact::fetch(&**registry, reference).await
-            }
-        }
+        let ca_pem = self.spec.ca().map(|ca| ca.as_bytes().to_vec());
+        let options = HttpOptions { ca_pem, plain_loopback: store.options.plain_loopback };
+        Mirror::open(&tuf.mirror, &options, store.options.registry.as_deref()).await
     }
 
     fn tuf(&self) -> Option<TufSpec> {

@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn numbers_are_subtracted_as_on_paper() {
-        let table: [(&[u8], &[u8], Option<&[u8]>); 7] = [
+        type Difference<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
+        let table: [Difference<'_>; 7] = [
             (&[5], &[3], Some(&[2])),
             (&[1, 0], &[1], Some(&[0, 255])),
             (&[1, 0, 0], &[0, 1], Some(&[0, 255, 255])),

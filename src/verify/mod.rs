@@ -193,6 +193,7 @@ impl TimeSource {
 }
 
 /// A verified entry of a transparency log.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogProof {

@@ -265,8 +265,11 @@ fn believed(
 fn signer(leaf: &[u8], certificate: SigningCertificate, issued: chain::Issued) -> (Signer, Option<CertificateFacts>) {
     let key = certificate.key.fingerprint().digest().clone();
     let facts = CertificateFacts::new(leaf, &certificate.certificate, key, issued.by);
-    let issuer = certificate.issuer().map(str::to_owned);
-    (Signer::Certificate { issuer, subjects: certificate.subjects, claims: certificate.claims }, Some(facts))
+    let vouched_by = certificate.issuer().map(str::to_owned);
+    (
+        Signer::Certificate { issuer: vouched_by, subjects: certificate.subjects, claims: certificate.claims },
+        Some(facts),
+    )
 }
 
 /// (4) to (6): the signature, the entries' consistency with it, and the artifact.

@@ -53,7 +53,7 @@ pub(super) fn verify(
         };
         match verify_one(&timestamp, &entry, logs) {
             Ok(log) => {
-                promised.push(CertificateLogProof { log: log.address.clone(), names: ServiceNames::of_log(log) })
+                promised.push(CertificateLogProof { log: log.address.clone(), names: ServiceNames::of_log(log) });
             }
             Err(refused) => reason = refused,
         }

@@ -81,6 +81,57 @@ fn policies_are_taken_as_far_as_the_feed_may_speak() {
 }
 
 #[test]
+fn revocations_are_taken_as_far_as_the_feed_may_speak() {
+    let digest = format!("sha256:{}", "ab".repeat(32));
+    let object = |spec: Value| {
+        json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation", "metadata": {"name": "bad"},
+            "spec": spec})
+    };
+    let (key, reason) = (json!([{"sha256": "ab".repeat(32)}]), "stolen");
+    let artifact = json!([{"digest": digest}]);
+    let identity = |issuer: Option<&str>| {
+        let mut identity = json!({"subject": {"exact": "s"}});
+        if let Some(issuer) = issuer {
+            identity["issuer"] = json!(issuer);
+        }
+        json!([identity])
+    };
+    let feed =
+        parse(&json!([object(json!({"artifacts": artifact, "identities": identity(Some(ISSUER)), "reason": reason}))]));
+    assert_eq!(feed.refused(), &[][..]);
+    let revocation = &feed.revocations()[0];
+    assert_eq!((revocation.name(), revocation.artifacts().len()), ("bad (feed acme)", 1));
+    // Each does nothing, and keeps nothing beside it from acting.
+    let refused = [
+        ("keys", key.clone()),
+        ("certificates", key),
+        ("services", json!([{"log": "ab".repeat(32)}])),
+        ("identities", identity(Some("https://other"))),
+        ("identities", identity(None)),
+        ("artifacts", json!([{"digest": "sha256:ab"}, {"digest": digest}])),
+        ("keys", json!("all")),
+    ];
+    for (field, entries) in refused {
+        let mut spec = json!({"artifacts": artifact, "reason": reason});
+        spec[field] = entries.clone();
+        let feed = parse(&json!([object(spec)]));
+        assert_eq!(feed.refused().len(), 1, "{field} {entries}: {feed:?}");
+        let alone = Revocation::parse(&object(json!({"artifacts": artifact, "reason": reason}))).unwrap();
+        assert_eq!(feed.revocations()[0].artifacts(), alone.artifacts(), "{field} {entries}");
+        let mut spec = json!({"reason": reason});
+        spec[field] = if field == "artifacts" { json!([]) } else { entries };
+        assert!(parse(&json!([object(spec)])).revocations()[0].is_empty(), "{field}");
+    }
+    // What a status says was found below an index was found by nobody.
+    let mut with_status = object(json!({"artifacts": artifact, "reason": reason}));
+    with_status["status"] = json!({"descendants": [format!("sha256:{}", "cd".repeat(32))]});
+    assert_eq!(parse(&json!([with_status])).revocations()[0].descendants(), &[]);
+    let nameless = json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation", "spec": {}});
+    let feed = parse(&json!([nameless]));
+    assert_eq!((feed.revocations().len(), feed.refused().len()), (0, 1));
+}
+
+#[test]
 fn what_is_no_feed_is_refused_as_a_whole() {
     let rules = rules();
     let read = |bytes: &[u8]| Feed::parse(bytes, &rules.feeds()[0]).map(|feed| feed.policies().len());
