@@ -172,10 +172,10 @@ impl Signers {
     }
 
     /// Whether one of them is this signer, as the trust root of this name knows signers.
-    pub(super) fn name(&self, root: &str, signer: &Signer, roles: &TufRoles, now: Timestamp) -> bool {
+    pub(super) fn name(&self, root: &str, signer: &Signer, roots: &TrustRoots, now: Timestamp) -> bool {
         match (self, signer) {
             (Self::Keyless { trust_root, identities }, Signer::Certificate { issuer, subjects, .. }) => {
-                let named = |identity: &Identity| identity.names(issuer.as_deref(), subjects, roles, now);
+                let named = |identity: &Identity| identity.names(issuer.as_deref(), subjects, roots, now);
                 trust_root == root && identities.iter().any(named)
             }
             (Self::Keys { trust_root, keys }, Signer::Key { sha256 }) => {
