@@ -173,10 +173,8 @@ impl Bench {
                 changed.changed().await.unwrap();
             }
         };
-        match tokio::time::timeout(HANG, work).await {
-            Ok(status) => status,
-            Err(_) => panic!("hangs: {what}: {:?}", self.feeds.status("acme")),
-        }
+        let ended = tokio::time::timeout(HANG, work).await;
+        ended.unwrap_or_else(|_| panic!("hangs: {what}: {:?}", self.feeds.status("acme")))
     }
 
     /// Waits until the newest feed of the repository was delivered.

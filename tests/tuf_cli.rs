@@ -1,6 +1,6 @@
 //! `countersign trust` on real repositories and on those of our own writer, in folders. No network.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a fake that cannot be set up fails its test")]
+#![expect(clippy::unwrap_used, reason = "a fake that cannot be set up fails its test")]
 
 #[path = "support/tuf_repository.rs"]
 mod tuf_repository;

@@ -374,6 +374,34 @@ async fn evidence_causes_one_refresh_at_a_time_and_none_too_soon() {
     assert!(!bench.store.refresh_now("own", late).await, "nobody waits past the deadline");
 }
 
+/// Feeds ask for targets all the time. The root is refreshed all the same, and what failed is tried again.
+#[tokio::test]
+async fn questions_put_off_no_refresh() {
+    let root = fresh_root();
+    let served = Served::start(Repository::new(TARGET, root.as_bytes())).await;
+    served.behave(Manner::Status(503));
+    let first_backoff = Duration::from_millis(200);
+    let bench = Bench::with(Arc::new(MemoryArchive::default()), |options| options.first_backoff = first_backoff);
+    let pinned = served.edit(|repository| repository.pinned.clone());
+    assert_eq!(code(&bench.declare(spec(&served.url(), &pinned, &json!({}))).await), "TufMirrorStatus");
+    served.behave(Manner::Refuses("timestamp.json".to_owned(), 503));
+    let asking = async {
+        while attempts(&bench.store.status("own").unwrap()) < 3 {
+            let asked = bench.store.role_keys("own", "feeds", Instant::now() + HANG).await;
+            assert_eq!(asked.unwrap_err().code(), "TufMirrorStatus");
+        }
+    };
+    tokio::time::timeout(HANG, asking).await.expect("it is never refreshed");
+    served.behave(Manner::Honest);
+    let mut changed = bench.store.changed();
+    let usable = async {
+        while bench.trusted().is_none() {
+            changed.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(HANG, usable).await.expect("hangs");
+}
+
 #[tokio::test]
 async fn targets_and_keys_of_delegated_roles_come_from_fresh_metadata() {
     let root = fresh_root();

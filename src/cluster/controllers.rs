@@ -21,6 +21,8 @@ use super::status::{Kind, StatusWriter, Target};
 const LEASE: &str = "countersign";
 /// Time between two looks at everything: age changes what is said although nothing happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Time between two looks at what was seen of revoked artifacts, of which nothing else tells.
+const SEEN_MEANWHILE: Duration = Duration::from_secs(3);
 /// Changes within this time are looked at together.
 const TOGETHER: Duration = Duration::from_millis(200);
 
@@ -123,7 +125,7 @@ impl Controllers {
             tokio::select! {
                 _ = published.changed() => {}
                 _ = leads.changed() => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = tokio::time::sleep(SEEN_MEANWHILE) => {}
             }
             tokio::time::sleep(TOGETHER).await;
         }

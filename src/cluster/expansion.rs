@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::conditions::{Condition, Truth, Wanted};
 use super::objects::Meta;
@@ -26,6 +27,8 @@ const AT_ONCE: usize = 4;
 const IN_ONE_TURN: usize = 256;
 /// Time for one of them.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long one that could not be had is left alone.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// Knows what indexes hold.
 pub trait Indexes: Send + Sync {
@@ -39,13 +42,19 @@ pub trait Indexes: Send + Sync {
 enum Known {
     /// What it holds.
     Below(Vec<Digest>),
-    /// Why that is not known.
-    Not(Option<String>),
+    /// It was seen nowhere, when it was asked for last.
+    Nowhere,
+    /// Why it could not be had, and when.
+    Failed(String, Instant),
 }
 
 /// What is known of revoked artifacts.
 #[derive(Debug, Default)]
-pub(super) struct Expansion(BTreeMap<Digest, Known>);
+pub(super) struct Expansion {
+    known: BTreeMap<Digest, Known>,
+    /// The last one that was looked into: the next turn begins behind it.
+    last: Option<Digest>,
+}
 
 /// The revocations that strike out artifacts.
 pub(super) fn expandable(state: &State) -> Vec<(Meta, Arc<Revocation>)> {
@@ -58,19 +67,28 @@ impl Expansion {
     /// Looks into what is not known yet.
     pub(super) async fn look(&mut self, revocations: &[(Meta, Arc<Revocation>)], indexes: &dyn Indexes) {
         let named: BTreeSet<&Digest> = revocations.iter().flat_map(|(_, revocation)| revocation.artifacts()).collect();
-        self.0.retain(|digest, _| named.contains(digest));
-        let open = named.into_iter().filter(|digest| !matches!(self.0.get(digest), Some(Known::Below(_))));
-        let open: Vec<Digest> = open.take(IN_ONE_TURN).cloned().collect();
+        self.known.retain(|digest, _| named.contains(digest));
+        let is_open = |digest: &&Digest| match self.known.get(digest) {
+            Some(Known::Below(_)) => false,
+            Some(Known::Failed(_, at)) => at.elapsed() >= TRY_AGAIN,
+            Some(Known::Nowhere) | None => true,
+        };
+        let (before, behind): (Vec<&Digest>, Vec<&Digest>) = named
+            .into_iter()
+            .filter(is_open)
+            .partition(|digest| self.last.as_ref().is_some_and(|last| *digest <= last));
+        let open: Vec<Digest> = behind.into_iter().chain(before).take(IN_ONE_TURN).cloned().collect();
+        self.last = open.last().cloned().or(self.last.take());
         let looks = open.into_iter().map(async |digest| {
             let known = match tokio::time::timeout(ANSWER, indexes.below(&digest)).await {
                 Ok(Ok(Some(below))) => Known::Below(below),
-                Ok(Ok(None)) => Known::Not(None),
-                Ok(Err(reason)) => Known::Not(Some(reason)),
-                Err(_late) => Known::Not(Some("no answer in time".to_owned())),
+                Ok(Ok(None)) => Known::Nowhere,
+                Ok(Err(reason)) => Known::Failed(reason, Instant::now()),
+                Err(_late) => Known::Failed("no answer in time".to_owned(), Instant::now()),
             };
             (digest, known)
         });
-        self.0.extend(stream::iter(looks).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
+        self.known.extend(stream::iter(looks).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
     }
 
     /// What the status of a revocation should say.
@@ -85,10 +103,10 @@ impl Expansion {
         let mut descendants: BTreeSet<&Digest> = before.iter().collect();
         let mut unknown = Vec::new();
         for digest in revocation.artifacts() {
-            match self.0.get(digest) {
+            match self.known.get(digest) {
                 Some(Known::Below(below)) => descendants.extend(below),
-                Some(Known::Not(reason)) => unknown.push((digest, reason.as_deref())),
-                None => unknown.push((digest, None)),
+                Some(Known::Failed(reason, _)) => unknown.push((digest, Some(reason.as_str()))),
+                Some(Known::Nowhere) | None => unknown.push((digest, None)),
             }
         }
         let found = descendants.len();
@@ -174,16 +192,32 @@ mod tests {
         assert_eq!(*seen.0.lock().unwrap(), [digest('a'), digest('d')]);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_cannot_be_looked_into_is_told_and_asked_for_again() {
         let (mut expansion, seen) = (Expansion::default(), Seen::default());
-        for letters in [&['d', 'e'][..], &['d', 'f']] {
-            for _ in 0..2 {
-                let found = expanded(&mut expansion, &seen, &object(1, letters)).await;
-                assert_eq!(found, (Value::Null, Truth::True, "ArtifactNotSeen"));
-            }
+        let asked = |seen: &Seen| std::mem::take(&mut *seen.0.lock().unwrap());
+        let unknown = (Value::Null, Truth::True, "ArtifactNotSeen");
+        assert_eq!(expanded(&mut expansion, &seen, &object(1, &['d', 'e'])).await, unknown);
+        assert_eq!(asked(&seen), [digest('d'), digest('e')]);
+        // A registry that failed is left alone for a while; memory is asked every time.
+        assert_eq!(expanded(&mut expansion, &seen, &object(1, &['d', 'e', 'f'])).await, unknown);
+        assert_eq!(asked(&seen), [digest('f')]);
+        tokio::time::advance(TRY_AGAIN).await;
+        assert_eq!(expanded(&mut expansion, &seen, &object(1, &['d', 'e', 'f'])).await, unknown);
+        assert_eq!(asked(&seen), [digest('e'), digest('f')]);
+    }
+
+    #[tokio::test]
+    async fn no_artifact_waits_for_ever_behind_others() {
+        let (mut expansion, seen) = (Expansion::default(), Seen::default());
+        let artifacts: Vec<Value> = (0..700).map(|number| json!({"digest": format!("sha256:{number:064}")})).collect();
+        let mut object = object(1, &[]);
+        object["spec"]["artifacts"] = json!(artifacts);
+        for _ in 0..3 {
+            expanded(&mut expansion, &seen, &object).await;
         }
-        assert_eq!(seen.0.lock().unwrap().len(), 5);
+        let asked: BTreeSet<Digest> = seen.0.lock().unwrap().iter().cloned().collect();
+        assert_eq!((asked.len(), seen.0.lock().unwrap().len()), (700, 3 * IN_ONE_TURN));
     }
 
     #[tokio::test]

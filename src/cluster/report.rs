@@ -358,9 +358,10 @@ mod tests {
 
     use super::super::kinds;
     use super::*;
+    use crate::api::OnStale;
     use crate::feeds::{FeedStoreOptions, MemoryFeedArchive};
     use crate::trust::PUBLIC_GOOD;
-    use crate::trust_store::{MemoryArchive, TrustStoreOptions};
+    use crate::trust_store::{Failure, MemoryArchive, RefreshError, Refreshes, TrustStoreOptions, Versions};
 
     fn store(roots: TrustRoots) -> Arc<TrustStore> {
         let options = TrustStoreOptions::new(roots, Arc::new(|| Timestamp::UNIX_EPOCH));
@@ -383,11 +384,7 @@ mod tests {
         )
     }
 
-    fn all(state: &State, store: &Arc<TrustStore>) -> Vec<Report> {
-        with_logs(state, store, &[])
-    }
-
-    fn with_logs(state: &State, store: &Arc<TrustStore>, watched: &[LogReport]) -> Vec<Report> {
+    fn all(state: &State, store: &Arc<TrustStore>, watched: &[LogReport]) -> Vec<Report> {
         let options = FeedStoreOptions::new(Arc::new(|| Timestamp::UNIX_EPOCH));
         let feeds = FeedStore::new(options, Arc::clone(store), Arc::new(MemoryFeedArchive::default()));
         reports(state, &feeds, watched, Timestamp::UNIX_EPOCH)
@@ -395,7 +392,7 @@ mod tests {
 
     /// The only report.
     fn one(state: &State, store: &Arc<TrustStore>) -> Report {
-        let mut all = all(state, store);
+        let mut all = all(state, store, &[]);
         assert_eq!(all.len(), 1);
         all.remove(0)
     }
@@ -445,7 +442,7 @@ mod tests {
             let metadata = json!({"metadata": {"name": "team-a", "labels": {"team": team}}});
             let namespace = serde_json::from_value(metadata).unwrap();
             state.namespaces.objects.take(Event::Apply(kinds::namespace(namespace)));
-            let all = all(&state, &store);
+            let all = all(&state, &store, &[]);
             let config = all.iter().find(|report| report.target.kind == Kind::Config).unwrap();
             assert_eq!(config.wanted.conditions["FeedsFresh"].reason, "NoFeeds");
             let policy = all.iter().find(|report| report.target.kind == Kind::NamespacePolicy).unwrap();
@@ -502,7 +499,7 @@ mod tests {
             (vec![good(), report(&key_id, Truth::False, "LogForked"), good()], (Truth::False, "LogForked")),
             (vec![good(), report("another", Truth::False, "LogForked")], (Truth::True, "Consistent")),
         ] {
-            let report = with_logs(&state, &store, &watched).remove(0);
+            let report = all(&state, &store, &watched).remove(0);
             let condition = &report.wanted.conditions[LOGS_CONSISTENT];
             assert_eq!((condition.truth, condition.reason), expected);
             assert_eq!(report.wanted.fields["logs"][0]["consistency"], expected.1);
@@ -552,5 +549,54 @@ mod tests {
         suspended["suspended"] = json!(true);
         assert_eq!(taken(suspended).reason, "Suspended");
         assert_eq!(taken(json!(1)).reason, "RevocationInvalid");
+    }
+
+    #[test]
+    fn a_root_through_tuf_tells_its_age_its_floor_and_the_rule_that_broke() {
+        let object = object("SignatureTrustRoot", PUBLIC_GOOD, &json!({"publicGood": {}, "maxAge": "24h"}));
+        let mut state = State::default();
+        state.trust_roots.objects.take(Event::Apply(kinds::trust_root(&object)));
+        let entry = state.trust_roots.objects.iter().next().unwrap();
+        let material = || TrustRoots::embedded().unwrap().find(PUBLIC_GOOD).unwrap().clone();
+        let now = Timestamp::from_second(1_000).unwrap();
+        let earlier = Timestamp::from_second(999).unwrap();
+        let failure = RefreshError::Rollback { role: "timestamp".into(), trusted: 7, offered: 6 };
+        let status = RootStatus {
+            versions: Some(Versions { root: 1, timestamp: 7, snapshot: 3, targets: 2 }),
+            refreshed: Some(earlier),
+            failure: Some(Failure { error: failure, at: now, in_a_row: 2 }),
+            unkept: Some("no room".into()),
+            refreshes: Refreshes { succeeded: 1, refused: 2, failed: 0 },
+            ..RootStatus::default()
+        };
+        let said = |fresh_until: Timestamp, on_stale: OnStale, status: &RootStatus| {
+            let mut roots = TrustRoots::default();
+            roots.insert_until(material(), Some(fresh_until), on_stale);
+            trust_root(entry, &roots, status, &[], now)
+        };
+        let conditions = |wanted: &Wanted| {
+            [READY, STALE, REFRESHED, KEPT]
+                .map(|kind| wanted.conditions.get(kind).map(|found| (found.truth, found.reason)))
+        };
+        let fresh = said(now, OnStale::Error, &status);
+        let broken = [Some((Truth::False, "TufRollback")), Some((Truth::False, "TufArchiveUnavailable"))];
+        let expected = [Some((Truth::True, "Usable")), Some((Truth::False, "Fresh")), broken[0], broken[1]];
+        assert_eq!(conditions(&fresh), expected);
+        let message = &fresh.conditions[REFRESHED].message;
+        assert!(message.contains("rolled back to version 6") && message.contains("2 in a row"), "{message}");
+        assert_eq!(fresh.fields["versions"], json!({"root": 1, "timestamp": 7, "snapshot": 3, "targets": 2}));
+        assert_eq!(fresh.fields["refreshedAt"], "1970-01-01T00:16:39Z");
+        let aged = Some((Truth::True, "TrustRootStale"));
+        let expected = [Some((Truth::False, "TrustRootStale")), aged, broken[0], broken[1]];
+        assert_eq!(conditions(&said(earlier, OnStale::Error, &status)), expected);
+        let expected = [Some((Truth::True, "Usable")), aged, broken[0], broken[1]];
+        assert_eq!(conditions(&said(earlier, OnStale::Warn, &status)), expected);
+        // After a restart the floor of before is not taken back, and nothing is said of refreshes that nobody tried.
+        let restarted = said(now, OnStale::Error, &RootStatus::default());
+        assert_eq!(conditions(&restarted)[2..], [None, None]);
+        assert!(!restarted.fields.contains_key("versions") && !restarted.fields.contains_key("refreshedAt"));
+        let well = RootStatus { failure: None, unkept: None, ..status };
+        let expected = [Some((Truth::True, "Refreshed")), Some((Truth::True, "Kept"))];
+        assert_eq!(conditions(&said(now, OnStale::Error, &well))[2..], expected);
     }
 }

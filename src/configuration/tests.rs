@@ -82,7 +82,7 @@ fn what_parses_is_taken_and_what_does_not_is_refused_with_its_path() {
     let namespaced = with(policy("public-good"), "/kind", json!("SignaturePolicy"));
     let accepted = [
         policy("public-good"),
-        with(namespaced, "/metadata/namespace", json!("n")),
+        with(namespaced, "/metadata/namespace", json!("delegated")),
         object("SignatureTrustRoot", &json!({"publicGood": {}})),
         with(object("CountersignConfig", &json!({"unmatched": "Deny"})), "/metadata/name", json!("cluster")),
     ];

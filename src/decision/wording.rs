@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use super::{Decision, Effect, Finding, ImageVerdicts, Refused};
 use crate::policy::{
-    Action, AuthorityTrace, ErrorReason, FailReason, FeedProblem, NearMiss, Outcome, Shortfall, Unmatched, Verdict,
+    Action, AuthorityTrace, ErrorReason, FailReason, FeedProblem, NearMiss, Outcome, Problem, Shortfall, Unmatched,
+    Verdict,
 };
 use crate::trust::{RootProblem, StaleWarning};
 use crate::verify::{Claim, Evidence, TimeSource};
@@ -16,6 +17,10 @@ use crate::verify::{Claim, Evidence, TimeSource};
 const FOUND_LIMIT: usize = 4;
 /// Images that the message of a denial lists.
 const IMAGE_LIMIT: usize = 10;
+/// What to do about a registry that does not answer.
+const TRY_AGAIN: &str = "try again when the registry answers";
+/// What to do about a reference that is none.
+const REFERENCE: &str = "write host/path@sha256:<64 lower-case hexadecimal digits>";
 /// Characters that a message takes of one text that somebody else wrote.
 const TEXT_LIMIT: usize = 1_024;
 
@@ -185,7 +190,21 @@ fn refused_text(refused: &Refused) -> String {
         Refused::Revoked(revoked) => {
             format!("\n  {} [Revoked]\n  next:   {}", plain(&revoked.to_string()), lifted(&revoked.by))
         }
-        Refused::NotJudged(problem) => format!("\n  {} [{}]", plain(&problem.message), problem.code),
+        Refused::NotJudged(problem) => {
+            format!("\n  {} [{}]\n  next:   {}", plain(&problem.message), problem.code, unknown(problem))
+        }
+    }
+}
+
+/// What is left to do about an image that nobody could look at.
+fn unknown(problem: &Problem) -> &'static str {
+    match problem.code {
+        "InvalidReference" => REFERENCE,
+        "Internal" | "Deadline" => "try again",
+        code => match reach(code) {
+            TRY_AGAIN if !problem.undecided => "push the image again, within the limits",
+            next => next,
+        },
     }
 }
 
@@ -309,7 +328,7 @@ fn next(verdict: &Verdict) -> String {
             _ => "sign this digest anew, and push the signature beside the image".to_owned(),
         },
         Outcome::Fail(FailReason::InvalidReference { .. }) => {
-            "write host/path@sha256:<64 lower-case hexadecimal digits>".to_owned()
+            REFERENCE.to_owned()
         }
         Outcome::Fail(FailReason::NotPinned { resolved }) => format!("write {resolved}"),
         Outcome::Fail(FailReason::ShortName) => "write the registry's host in front".to_owned(),
@@ -388,7 +407,7 @@ fn reach(code: &str) -> &'static str {
         "LogEntryDiffers" | "LogInclusionUnproved" | "LogRolledBack" | "LogForked" => {
             "do not use the image before whoever runs the log has explained this; the log contradicts the signature"
         }
-        _ => "try again when the registry answers",
+        _ => TRY_AGAIN,
     }
 }
 

@@ -98,7 +98,7 @@ impl Revocation {
         let reference = reader.text("reference");
         let suspended = reader.suspended();
         for field in spec.keys().filter(|field| !FIELDS.contains(&field.as_str())) {
-            reader.note(&entry::excerpt(field), EntryError::UnknownField);
+            reader.note(&entry::excerpt(field).escape_debug().to_string(), EntryError::UnknownField);
         }
         // Without a revoked artifact there is nothing that they could descend from: the status is behind the spec.
         let descendants = if artifacts.is_empty() { Vec::new() } else { descendants(object) };

@@ -365,3 +365,44 @@ fn sets_are_equal_by_what_they_hold() {
     assert_eq!(set(&spec), set(&spec));
     assert_ne!(set(&spec), Revocations::none());
 }
+
+#[test]
+fn no_text_in_an_entry_makes_the_parser_panic_or_its_complaint_endless() {
+    let (long, stars) = ("a".repeat(1 << 20), "*a".repeat(512));
+    let texts = [
+        "",
+        " ",
+        ":",
+        "é",
+        "0x",
+        "\\",
+        "\"",
+        "=,=",
+        "\\,",
+        "sha256:",
+        "sha256:é",
+        "\u{202e}",
+        &long,
+        &stars,
+        &"é".repeat(40),
+    ];
+    for text in
+        texts.into_iter().chain([&*format!("{}é", "0".repeat(62)), &*format!("{}é{}", "0".repeat(15), "0".repeat(63))])
+    {
+        let span = json!({"subject": {"glob": text}, "issuer": text, "signedAfter": text, "signedBefore": text});
+        let mut entries = json!({
+            "artifacts": [{"digest": text}], "keys": [{"sha256": text}], "identities": [span, {"subject": {"glob": text}}],
+            "certificates": [{"sha256": text}, {"serial": text, "issuer": text}],
+            "logEntries": [{"log": text, "index": i64::MIN}, {"log": text, "uuid": text}],
+            "services": [{"log": text, "after": text}, {"ca": text}], "reference": text,
+        });
+        entries[text] = json!(text);
+        let revocation = parse(&entries);
+        assert!(revocation.invalid().len() >= 8);
+        for invalid in revocation.invalid() {
+            let told = invalid.to_string();
+            assert!(told.len() < 512 && !told.contains('\u{202e}'), "{told:?}");
+        }
+        let _ = Revocations::new(vec![Arc::new(revocation)]).judge(&evidence());
+    }
+}

@@ -42,22 +42,31 @@ pub(super) struct Task {
     /// Files that the archive does not have yet.
     unsaved: Option<Files>,
     last: Option<Instant>,
+    /// When it refreshes by itself. What it is asked for in between does not put that off.
+    next: Instant,
     failures: u32,
 }
 
 impl Task {
     pub(super) fn new(store: &Arc<TrustStore>, spec: RootSpec, record: Arc<Record>) -> Self {
         let store = Arc::downgrade(store);
-        Self { store, spec, record, holdings: Holdings::default(), unsaved: None, last: None, failures: 0 }
+        Self {
+            store,
+            spec,
+            record,
+            holdings: Holdings::default(),
+            unsaved: None,
+            last: None,
+            next: Instant::now(),
+            failures: 0,
+        }
     }
 
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         self.recall().await;
-        let mut next = Instant::now();
         loop {
-            let last = self.last;
             tokio::select! {
-                () = tokio::time::sleep_until(next) => {
+                () = tokio::time::sleep_until(self.next) => {
                     if self.refresh().await.is_none() {
                         return;
                     }
@@ -78,10 +87,6 @@ impl Task {
                     }
                     Some(other) => self.answer(other).await,
                 }
-            }
-            // Questions in between put no refresh off.
-            if self.last != last {
-                next = Instant::now() + self.wait();
             }
         }
     }
@@ -200,6 +205,7 @@ impl Task {
             }
         }
         drop(progress);
+        self.next = Instant::now() + self.wait();
         store.publish();
         Some(changed)
     }

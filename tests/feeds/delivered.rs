@@ -14,7 +14,7 @@ async fn a_delivered_revocation_acts_on_what_it_names() {
     let image = bench.image("app", ALICE);
     let (answer, text) = bench.judge(&image, APP, &policies, &rules).await;
     assert_eq!(answer, Answer::Allow, "{text}");
-    let digest = image.digest().to_string();
+    let digest = image.digest();
     let stranger = format!("sha256:{}", "ab".repeat(32));
     let person = |person: &str, issuer: &str| json!({"identities": [{"subject": {"exact": person}, "issuer": issuer}]});
     let table = [
@@ -52,7 +52,7 @@ async fn what_was_delivered_outlives_its_freshness_and_a_restart() {
     let mut bench = Bench::start(&json!([])).await;
     let (rules, policies) = (rules(&json!({})), [cluster_policy(ALICE)]);
     let (revoked, image) = (bench.image("revoked", ALICE), bench.image("app", ALICE));
-    bench.deliver(&json!([revocation(&json!({"artifacts": [{"digest": revoked.digest().to_string()}]}))]));
+    bench.deliver(&json!([revocation(&json!({"artifacts": [{"digest": revoked.digest()}]}))]));
     bench.feeds.declare(&rules);
     bench.delivered().await;
     bench.served.behave(Manner::Status(503));

@@ -112,7 +112,7 @@ async fn a_repository_that_goes_back_is_refused_and_what_it_struck_out_stays() {
     bench.feeds.declare(&rules);
     bench.delivered().await;
     let before = bench.served.edit(|repository| repository.clone());
-    bench.deliver(&json!([revocation(&json!({"artifacts": [{"digest": image.digest().to_string()}]}))]));
+    bench.deliver(&json!([revocation(&json!({"artifacts": [{"digest": image.digest()}]}))]));
     bench.delivered().await;
     assert_eq!(bench.judge(&image, APP, &policies, &rules).await.0, Answer::Deny);
     let newest = bench.served.edit(|repository| std::mem::replace(repository, before));

@@ -52,9 +52,8 @@ async fn until(bench: &Bench, image: &Image, expected: Answer, said: &str) {
             changed.changed().await.unwrap();
         }
     };
-    if tokio::time::timeout(HANG, work).await.is_err() {
-        panic!("hangs: {expected:?} {said}: {:?}", bench.judge(image, APP, &[policy()], &rules).await);
-    }
+    let ended = tokio::time::timeout(HANG, work).await;
+    assert!(ended.is_ok(), "hangs: {expected:?} {said}: {:?}", bench.judge(image, APP, &[policy()], &rules).await);
 }
 
 fn declare(bench: &Bench) {

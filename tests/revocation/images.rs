@@ -160,7 +160,9 @@ async fn what_cannot_be_read_while_artifacts_are_revoked_is_denied() {
         for policies in [vec![], warns()] {
             let decision = decided(registry, tail, &snapshot(policies.clone(), revoked())).await;
             assert!(!decision.allows(), "{name}: {}", decision.text());
-            assert!(decision.text().contains("artifacts are revoked"), "{name}: {}", decision.text());
+            for part in ["artifacts are revoked", "next:"] {
+                assert!(decision.text().contains(part), "{name}: {part} is not in {}", decision.text());
+            }
             let decision = decided(registry, tail, &snapshot(policies, Revocations::none())).await;
             assert!(decision.allows(), "{name}, nothing revoked: {}", decision.text());
         }
