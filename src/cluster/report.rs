@@ -384,11 +384,7 @@ mod tests {
         )
     }
 
-    fn all(state: &State, store: &Arc<TrustStore>) -> Vec<Report> {
-        with_logs(state, store, &[])
-    }
-
-    fn with_logs(state: &State, store: &Arc<TrustStore>, watched: &[LogReport]) -> Vec<Report> {
+    fn all(state: &State, store: &Arc<TrustStore>, watched: &[LogReport]) -> Vec<Report> {
         let options = FeedStoreOptions::new(Arc::new(|| Timestamp::UNIX_EPOCH));
         let feeds = FeedStore::new(options, Arc::clone(store), Arc::new(MemoryFeedArchive::default()));
         reports(state, &feeds, watched, Timestamp::UNIX_EPOCH)
@@ -396,7 +392,7 @@ mod tests {
 
     /// The only report.
     fn one(state: &State, store: &Arc<TrustStore>) -> Report {
-        let mut all = all(state, store);
+        let mut all = all(state, store, &[]);
         assert_eq!(all.len(), 1);
         all.remove(0)
     }
@@ -503,7 +499,7 @@ mod tests {
             (vec![good(), report(&key_id, Truth::False, "LogForked"), good()], (Truth::False, "LogForked")),
             (vec![good(), report("another", Truth::False, "LogForked")], (Truth::True, "Consistent")),
         ] {
-            let report = with_logs(&state, &store, &watched).remove(0);
+            let report = all(&state, &store, &watched).remove(0);
             let condition = &report.wanted.conditions[LOGS_CONSISTENT];
             assert_eq!((condition.truth, condition.reason), expected);
             assert_eq!(report.wanted.fields["logs"][0]["consistency"], expected.1);

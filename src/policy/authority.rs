@@ -9,7 +9,7 @@ use super::proofs::{Kind, Proofs};
 use super::window::SigningWindow;
 use super::{PolicyError, describe};
 use crate::api;
-use crate::trust::{CertificateRoots, PublicKey, TrustRoots, TufRoles};
+use crate::trust::{CertificateRoots, PublicKey, TrustRoots};
 use crate::verify::{Anchor, AnchorId, Evidence, Signer};
 
 /// Bytes of PEM that a list of certificates may have.

@@ -14,7 +14,7 @@ use super::parse::{check_count, check_length};
 use super::window::SigningWindow;
 use super::{PolicyError, describe};
 use crate::api;
-use crate::trust::{FulcioIdentity, RoleName, TrustRoots, TufRoles};
+use crate::trust::{FulcioIdentity, RoleName, TrustRoots};
 use crate::verify::{Evidence, Subject, claim_names};
 
 /// The claim that is no extension: the user name among the certificate's names.
