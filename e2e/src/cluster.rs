@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 
+use crate::api::Api;
 use crate::certificate::Authority;
 use crate::http::client;
 use crate::kubectl::Kubectl;
@@ -28,6 +29,7 @@ pub type Rule<'r> = (&'r str, &'r [&'r str], &'r [&'r str]);
 #[derive(Debug)]
 pub struct Cluster {
     // In the order in which they end.
+    api: Api,
     _apiserver: Process,
     _etcd: Process,
     authority: Authority,
@@ -111,7 +113,13 @@ impl Cluster {
             },
             |_| kubectl.accepts(&["get", "--raw", "/readyz"], None).map(drop),
         )?;
-        Ok(Self { _apiserver: apiserver, _etcd: etcd, authority, folder: folder.to_owned(), port, kubectl })
+        let api = Api::start(&kubectl, logs)?;
+        Ok(Self { api, _apiserver: apiserver, _etcd: etcd, authority, folder: folder.to_owned(), port, kubectl })
+    }
+
+    /// The API server without kubectl, with the same rights.
+    pub fn api(&self) -> &Api {
+        &self.api
     }
 
     /// kubectl as a member of `system:masters`.

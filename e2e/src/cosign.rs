@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -13,6 +14,9 @@ use crate::sigstore::{Identity, Services};
 
 /// Signing without a transparency log. An empty `--signing-config` would do too, but then cosign asks the public TUF mirror first.
 const OFFLINE: [&str; 4] = ["--yes", "--use-signing-config=false", "--tlog-upload=false", "--allow-http-registry"];
+
+/// How many identity tokens were written.
+static TOKENS: AtomicU64 = AtomicU64::new(0);
 
 /// cosign, with a home of its own.
 #[derive(Clone, Debug)]
@@ -251,7 +255,9 @@ impl Cosign {
                 }
             }
             Signer::Identity(identity) => {
-                let file = self.home.join("identity-token");
+                // A file of its own, since cases run at the same time.
+                let number = TOKENS.fetch_add(1, Ordering::Relaxed);
+                let file = self.home.join(format!("identity-token-{number}"));
                 fs::write(&file, &identity.token).with_context(|| format!("cannot write {}", file.display()))?;
                 command.arg("--identity-token").arg(file);
             }

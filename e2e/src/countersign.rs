@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
@@ -43,6 +43,8 @@ pub struct Options {
     pub namespace: String,
     /// Further arguments.
     pub arguments: Vec<OsString>,
+    /// Whether the world beyond this machine is out of reach: every proxy is one that does not answer.
+    pub offline: bool,
 }
 
 /// A running instance. When it is stopped, its webhook stays registered.
@@ -53,6 +55,7 @@ pub struct Countersign {
     authority: Authority,
     port: u16,
     probe_port: u16,
+    ready_after: Duration,
 }
 
 impl Countersign {
@@ -64,6 +67,7 @@ impl Countersign {
         let path = |extension: &str| -> PathBuf { folder.join(format!("{name}.{extension}")) };
         fs::write(path("crt"), &serving.certificate)?;
         fs::write(path("key"), &serving.key)?;
+        let start = Instant::now();
         let (process, [port, probe_port]) = start_on_free_ports(
             name,
             logs,
@@ -93,11 +97,22 @@ impl Countersign {
                 command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
                 // Nor does it have any credentials but those of its arguments.
                 command.env_remove("REGISTRY_AUTH_FILE").env_remove("DOCKER_CONFIG");
+                if options.offline {
+                    // Not `HTTPS_PROXY`, which the Kubernetes client would take for its own.
+                    command.env("ALL_PROXY", "http://127.0.0.1:9").env("all_proxy", "http://127.0.0.1:9");
+                    command.env_remove("HTTPS_PROXY").env_remove("https_proxy");
+                }
                 Ok(command)
             },
             |[_, probe_port]| get(probe_port, "/readyz").map(drop),
         )?;
-        Ok(Self { process, name: name.clone(), authority, port, probe_port })
+        let ready_after = start.elapsed();
+        Ok(Self { process, name: name.clone(), authority, port, probe_port, ready_after })
+    }
+
+    /// How long it took from its start until it was ready.
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
     }
 
     /// Has the API server ask this instance about every pod-bearing object in the namespaces that the selector takes.

@@ -25,9 +25,14 @@ impl Kubectl {
 
     /// Runs kubectl, whatever comes of it.
     pub fn run(&self, arguments: &[&str], input: &str) -> Result<Outcome> {
+        run(&self.command(arguments), input.as_bytes())
+    }
+
+    /// kubectl with these arguments, not run yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.home).args(arguments);
-        run(&command, input.as_bytes())
+        command
     }
 
     /// Runs kubectl, which must succeed.
@@ -54,7 +59,7 @@ impl Kubectl {
 }
 
 /// Whether the outcome is a denial in our webhook's own words, not a time-out, nor a refusal by somebody else.
-pub fn is_denial(outcome: &Outcome) -> bool {
+fn is_denial(outcome: &Outcome) -> bool {
     !outcome.status.success()
         && outcome.stderr.contains(&format!("admission webhook \"{WEBHOOK_NAME}\" denied the request: "))
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, anyhow, bail};
 
 /// Between two looks at something that is awaited.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(20);
 /// The watchdog kills after 5 s; past this it is itself killed.
 const END_LIMIT: Duration = Duration::from_secs(10);
 /// A hang guard for commands that take well under a second.

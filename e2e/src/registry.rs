@@ -201,6 +201,14 @@ impl Registry {
         self.push_manifest(path, Some(&tag), IMAGE_INDEX, index.to_string().as_bytes()).map(drop)
     }
 
+    /// What a GET of `/v2/PATH` answers.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>> {
+        let request = client().get(format!("http://{}/v2/{path}", self.host));
+        let request = request.header("Authorization", &self.authorization()?);
+        let mut response = request.call().with_context(|| format!("cannot fetch {path} of {}", self.host))?;
+        Ok(response.body_mut().read_to_vec()?)
+    }
+
     /// The status of a GET of `/v2/PATH`, with or without our credentials.
     pub fn status(&self, path: &str, with_credentials: bool) -> Result<u16> {
         let mut request =
@@ -233,7 +241,12 @@ impl Registry {
 
 /// The digest of these bytes, `sha256:...`.
 pub fn sha256(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().fold("sha256:".to_owned(), |mut text, byte| {
+    format!("sha256:{}", hexadecimal(digest(&SHA256, bytes).as_ref()))
+}
+
+/// These bytes in hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

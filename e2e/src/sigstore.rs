@@ -4,6 +4,7 @@
 //! issuer       OpenID Connect: people, workflows, users and workloads, and their identity tokens
 //! authorities  certificate and timestamp authorities, and the keys of the logs
 //! instance     Fulcio, its certificate transparency log, Rekor and the timestamp authority as processes
+//! tiles        what a log may answer instead of its head and tiles
 //! ```
 //!
 //! Nothing here verifies anything. What a trusted root says is written by cosign, all but who operates a service.
@@ -11,6 +12,7 @@
 mod authorities;
 mod instance;
 mod issuer;
+mod tiles;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,10 +21,12 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::cosign::Cosign;
+use crate::files::FileServer;
 use crate::tools::Tools;
 
 pub use instance::{ForkedLog, Instance, Services};
 pub use issuer::{Account, Identity, Issuer};
+pub use tiles::LYING;
 
 /// The trust root of the instance by which tests sign.
 pub const PRIVATE: &str = "private";
@@ -34,14 +38,20 @@ pub const BORROWER: &str = "borrower";
 /// The trust root that is [`PRIVATE`] without its certificate transparency log.
 pub const WITHOUT_CT_LOG: &str = "private-without-ct-log";
 
+/// The trust root that is [`PRIVATE`] with the log of [`STRANGER`].
+const STRANGE_LOG: &str = "private-strange-log";
+
 /// Trust roots in which one service of [`PRIVATE`] is the stranger's, and the code with which each refuses what [`PRIVATE`] accepts: in the
 /// order of the members of `instance::write_trusted_root`.
 pub const MIXED: [(&str, &str); 4] = [
     ("private-strange-authority", "[CertificateInvalid]"),
     ("private-strange-ct-log", "[CertificateTransparencyMissing]"),
-    ("private-strange-log", "[LogEntryInvalid]"),
+    (STRANGE_LOG, "[LogEntryInvalid]"),
     ("private-strange-timestamps", "[TimestampInvalid]"),
 ];
+
+/// The trust root that is [`PRIVATE`], whose log is at an address at which nobody answers.
+pub const LOG_DOWN: &str = "private-log-down";
 
 /// The trust root with certificates of [`PRIVATE`], and with logs and timestamp authorities of both instances, under an operator each.
 pub const PAIR: &str = "pair";
@@ -67,6 +77,9 @@ pub struct Sigstore {
     pub borrower: Services,
     /// Certificates of the private instance, logs and timestamps of both.
     pub pair: Services,
+    /// The private instance with the stranger's log, as after its own was replaced.
+    pub moved: Services,
+    _liars: Vec<FileServer>,
     roots: Vec<(&'static str, PathBuf)>,
 }
 
@@ -111,11 +124,29 @@ impl Sigstore {
         };
         let both = [&private, &stranger];
         instance::write_signing_config(cosign, &issuer, Some(&private), &both, &both, &pair.signing_config)?;
+        let moved = Services {
+            signing_config: path("moved-signing-config"),
+            trusted_root: path(STRANGE_LOG),
+            ..private.services().clone()
+        };
+        let config = &moved.signing_config;
+        instance::write_signing_config(cosign, &issuer, Some(&private), &[&stranger], &[&private], config)?;
         for (name, operators) in [(PAIR, [Some("acme"), Some("other")])].into_iter().chain(PAIR_OF_ONE) {
             write_operated(both, operators, &path(name))?;
             roots.push((name, path(name)));
         }
-        Ok(Self { issuer, private, stranger, borrower, pair, roots })
+        let mut liars = Vec::new();
+        for (name, _, edit) in tiles::liars(&private)? {
+            let liar = FileServer::start_editing(private.log_folder(), instance::TILES, edit)?;
+            write_logged_at(&private, liar.url(), &path(name))?;
+            roots.push((name, path(name)));
+            liars.push(liar);
+        }
+        let down = FileServer::start(private.log_folder(), instance::TILES)?;
+        down.stop();
+        write_logged_at(&private, down.url(), &path(LOG_DOWN))?;
+        roots.push((LOG_DOWN, path(LOG_DOWN)));
+        Ok(Self { issuer, private, stranger, borrower, pair, moved, _liars: liars, roots })
     }
 
     /// The arguments by which countersign gets all trust roots.
@@ -124,6 +155,13 @@ impl Sigstore {
             |(name, file): &(&str, PathBuf)| ["--trust-root".to_owned(), format!("{name}={}", file.display())];
         self.roots.iter().flat_map(argument).collect()
     }
+}
+
+/// Writes the trusted root of an instance with another address for its log.
+fn write_logged_at(instance: &Instance, address: &str, file: &Path) -> Result<()> {
+    let mut root = instance.services().read_trusted_root()?;
+    *root.pointer_mut("/tlogs/0/baseUrl").context("no address of a log")? = json!(address);
+    fs::write(file, root.to_string()).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Writes the trusted root of the first of two instances with the logs and timestamp authorities of both, and who operates those of each.

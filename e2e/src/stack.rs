@@ -1,24 +1,25 @@
 //! The cluster, the registries, cosign and countersign together; and for each case a namespace and policies that disturb no other.
 
-use std::cell::OnceCell;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::api::Answer;
 use crate::cluster::{Cluster, Rule};
 use crate::cosign::{Cosign, KeyPair};
 use crate::countersign::{Countersign, INSTANCE_LABEL, Options, POLICIES, install_crds};
-use crate::kubectl::{Kubectl, denied, is_denial};
+use crate::kubectl::{Kubectl, denied};
 use crate::layout::Layout;
 use crate::manifest;
 use crate::process::{Outcome, eventually};
 use crate::python::SigstorePython;
 use crate::registry::{Access, PushedImage, Registry};
-use crate::sigstore::{ForkedLog, Sigstore};
+use crate::sigstore::{ForkedLog, Instance, Sigstore};
 use crate::tools::{Tools, countersign_binary, repository_root};
 
 /// Until a policy that was written takes effect; a watch delivers it in milliseconds.
@@ -36,8 +37,8 @@ const PRIVATE: &str = "private";
 /// All that runs. One for all cases; ended in the order of the fields.
 #[derive(Debug)]
 pub struct Stack {
-    countersign: OnceCell<Result<Countersign, String>>,
-    private: OnceCell<Result<Private, String>>,
+    countersign: OnceLock<Result<Countersign, String>>,
+    private: OnceLock<Result<Private, String>>,
     tools: Tools,
     /// A registry with the referrers API.
     pub with_referrers: Registry,
@@ -89,8 +90,8 @@ impl Stack {
         let other_key = cosign.generate_key_pair(folder.path(), "other")?;
         let canary = with_referrers.push_minimal("canary", "canary")?;
         Ok(Self {
-            countersign: OnceCell::new(),
-            private: OnceCell::new(),
+            countersign: OnceLock::new(),
+            private: OnceLock::new(),
             tools,
             with_referrers,
             without_referrers,
@@ -135,14 +136,22 @@ impl Stack {
 
     /// Starts another instance that is asked about the namespaces of [`Sandbox::with_instance`].
     pub fn start_instance(&self, name: &str, unmatched: &'static str, arguments: &[&str]) -> Result<Countersign> {
-        let instance = self.start_unregistered(name, unmatched, NAMESPACE, arguments)?;
+        self.register(name, self.start_unregistered(name, unmatched, NAMESPACE, arguments, false)?)
+    }
+
+    /// The same with `--unmatched Allow` and nothing in reach that is not on this machine.
+    pub fn start_offline_instance(&self, name: &str) -> Result<Countersign> {
+        self.register(name, self.start_unregistered(name, "Allow", NAMESPACE, &[], true)?)
+    }
+
+    fn register(&self, name: &str, instance: Countersign) -> Result<Countersign> {
         instance.register(self.cluster.kubectl(), &json!({"matchLabels": {INSTANCE_LABEL: name}}))?;
         Ok(instance)
     }
 
     /// Starts another instance that nobody asks, and that keeps what it shares in a namespace of [`Self::create_own_namespace`].
     pub fn start_within(&self, namespace: &str, name: &str, arguments: &[&str]) -> Result<Countersign> {
-        self.start_unregistered(name, "Allow", namespace, arguments)
+        self.start_unregistered(name, "Allow", namespace, arguments, false)
     }
 
     /// A namespace in which instances may keep what they share.
@@ -195,6 +204,17 @@ impl Stack {
         started.as_ref().map_err(|error| anyhow!("the private Sigstore instances did not start: {error}"))
     }
 
+    /// Starts another Sigstore instance, which takes the same issuer's tokens, for a case that harms it.
+    pub fn start_sigstore(&self, sigstore: &Sigstore, name: &str) -> Result<Instance> {
+        let folder = self.new_folder()?;
+        Instance::start(&self.tools, &self.cosign, &sigstore.issuer, name, &folder, &self.logs)
+    }
+
+    /// The programs.
+    pub fn tools(&self) -> &Tools {
+        &self.tools
+    }
+
     /// Keeps the folder with the logs, for somebody to look at.
     pub fn keep(mut self) -> PathBuf {
         self.folder.disable_cleanup(true);
@@ -223,7 +243,7 @@ impl Stack {
             ],
         )?;
         self.create_own_namespace(NAMESPACE)?;
-        let main = self.start_unregistered(MAIN, "Allow", NAMESPACE, &[])?;
+        let main = self.start_unregistered(MAIN, "Allow", NAMESPACE, &[], false)?;
         let others = json!({"matchExpressions": [{"key": INSTANCE_LABEL, "operator": "DoesNotExist"}]});
         main.register(kubectl, &others)?;
         Ok(main)
@@ -235,6 +255,7 @@ impl Stack {
         unmatched: &'static str,
         namespace: &str,
         arguments: &[&str],
+        offline: bool,
     ) -> Result<Countersign> {
         let all = [&self.with_referrers, &self.without_referrers, &self.basic, &self.token];
         let options = Options {
@@ -243,6 +264,7 @@ impl Stack {
             plain_http_registries: all.map(|registry| registry.host().to_owned()).into(),
             namespace: namespace.to_owned(),
             arguments: arguments.iter().map(Into::into).collect(),
+            offline,
         };
         let kubeconfig = self.cluster.kubeconfig_for(USER)?;
         Countersign::start(&countersign_binary()?, &options, &kubeconfig, self.folder.path(), &self.logs)
@@ -293,9 +315,14 @@ impl<'s> Sandbox<'s> {
         self.stack
     }
 
-    /// The namespace's name.
-    pub fn namespace(&self) -> &str {
+    /// The namespace's name, which cluster-wide objects of this case may have too.
+    pub fn name(&self) -> &str {
         &self.namespace
+    }
+
+    /// What would become of a Pod, asked without kubectl.
+    pub fn try_pod(&self, pod: &Value) -> Result<Answer> {
+        self.stack.cluster.api().try_pod(&self.namespace, pod)
     }
 
     /// A path in a registry that no other case uses.
@@ -371,31 +398,25 @@ impl<'s> Sandbox<'s> {
         Ok(outcome)
     }
 
-    /// Waits until our webhook denies the object with a message that holds all `parts`.
-    pub fn eventually_denied(&self, object: &Value, parts: &[&str]) -> Result<()> {
-        self.eventually(object, |outcome| denied(outcome, parts))
+    /// Waits until our webhook would deny the Pod with a message that holds all `parts`.
+    pub fn eventually_denied(&self, pod: &Value, parts: &[&str]) -> Result<()> {
+        self.eventually(pod, |answer| answer.is_denied(parts)).with_context(|| format!("not denied with {parts:?}"))
     }
 
-    /// Waits until the object would be admitted.
-    pub fn eventually_admitted(&self, object: &Value) -> Result<()> {
-        self.eventually(object, |outcome| outcome.clone().success().map(drop))
+    /// Waits until the Pod would be admitted.
+    pub fn eventually_admitted(&self, pod: &Value) -> Result<()> {
+        self.eventually(pod, Answer::is_admitted).context("not admitted")
     }
 
-    fn eventually(&self, object: &Value, check: impl Fn(&Outcome) -> Result<()>) -> Result<()> {
+    fn eventually(&self, pod: &Value, wanted: impl Fn(&Answer) -> bool) -> Result<()> {
         let mut last = None;
-        let waited = eventually("the verdict does not change", EFFECT_LIMIT, || {
-            let outcome = self.run(&["create", "--dry-run=server"], Some(object))?;
-            last = check(&outcome).err();
+        let result = eventually("the verdict does not change", EFFECT_LIMIT, || {
+            let answer = self.try_pod(pod)?;
             // Anything but an admission or a denial of ours is no verdict, and waiting would hide it.
-            if last.is_some() && !outcome.status.success() && !is_denial(&outcome) {
-                return Err(outcome.unexpected());
-            }
-            Ok(last.is_none().then_some(()))
+            ensure!(!matches!(answer, Answer::Refused(_)), "{answer:?}");
+            Ok(wanted(last.insert(answer)).then_some(()))
         });
-        match (waited, last) {
-            (Err(error), Some(last)) => Err(last.context(error)),
-            (waited, _) => waited,
-        }
+        result.with_context(|| format!("{last:?}"))
     }
 
     fn kubectl(&self) -> &'s Kubectl {

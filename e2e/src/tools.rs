@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     "cosign",
     "etcd",
     "fulcio",
     "kube-apiserver",
     "kubectl",
+    "python-with-tuf",
     "registry",
     "rekor-server",
     "sigstore-python",

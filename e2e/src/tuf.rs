@@ -1,155 +1,154 @@
-//! A TUF repository in a folder, written here: one key for each role, and targets as a case wants them.
+//! TUF repositories made by python-tuf, and a mirror on loopback that can be told to misbehave.
 //!
-//! It serves as the mirror of a `SignatureTrustRoot` at `file://`. It shares no code with the client that reads it; the format is that of
-//! <https://theupdateframework.github.io/specification/latest/#document-formats>.
+//! python-tuf shares no code with what countersign reads them by. What a repository holds is said in steps
+//! (`tools/tuf-repository/repository.py`); the mirror adds what no honest repository does: old files, changed files, silence.
+//!
+//! Specification: <https://theupdateframework.github.io/specification/>
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, anyhow};
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-const ROLES: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
-/// A year after which nothing of these cases plays.
-const EXPIRES: &str = "2090-01-01T00:00:00Z";
+use crate::certificate::Authority;
+use crate::files::FileServer;
+use crate::process::run;
+use crate::tools::{Tools, repository_root};
 
-/// A repository in a folder.
+/// The target with the Sigstore trusted root.
+pub const TRUSTED_ROOT: &str = "trusted_root.json";
+
+/// A TUF repository that python-tuf writes, and its mirror.
 #[derive(Debug)]
 pub struct TufRepository {
+    python: PathBuf,
     folder: PathBuf,
-    keys: BTreeMap<&'static str, Ed25519KeyPair>,
-    version: u64,
+    mirror: Mirror,
+}
+
+/// A repository on the web, over TLS, by whoever wrote its files.
+#[derive(Debug)]
+pub struct Mirror {
+    folder: PathBuf,
+    server: FileServer,
+    authority: Authority,
+    serving: Arc<Mutex<Serving>>,
+}
+
+/// What the mirror serves.
+#[derive(Clone, Debug)]
+pub enum Serving {
+    /// The repository as it is.
+    Newest,
+    /// The repository as it was when [`Mirror::keep`] returned this folder.
+    Kept(PathBuf),
+    /// The repository as it is, but for one change in every file whose name ends so. Metadata stays well-formed: it expires later.
+    Tampered(&'static str),
+}
+
+impl Mirror {
+    /// Serves a folder: metadata at its top, targets below `targets`.
+    pub fn start(folder: &Path) -> Result<Self> {
+        let (authority, serving) = (Authority::new("tuf-mirror")?, Arc::new(Mutex::new(Serving::Newest)));
+        let manner = Arc::clone(&serving);
+        let edit = move |path: &str, content: Option<Vec<u8>>| {
+            let serving = manner.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            match serving {
+                // The server has seen to it that the path stays inside.
+                Serving::Kept(folder) => fs::read(folder.join(path)).ok(),
+                Serving::Tampered(end) if path.ends_with(end) => content.as_deref().map(tampered),
+                Serving::Newest | Serving::Tampered(_) => content,
+            }
+        };
+        let server = FileServer::start_tls(folder, Box::new(edit), &authority.serving()?)?;
+        Ok(Self { folder: folder.to_owned(), server, authority, serving })
+    }
+
+    /// Remembers the repository as it is.
+    pub fn keep(&self) -> Result<Serving> {
+        let kept = tempfile::tempdir_in(self.folder.parent().context("no folder beside it")?)?.keep();
+        copy(&self.folder, &kept)?;
+        Ok(Serving::Kept(kept))
+    }
+
+    /// What is served from now on.
+    pub fn serve(&self, serving: Serving) {
+        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = serving;
+    }
+
+    /// Whether it answers nobody.
+    pub fn set_down(&self, down: bool) {
+        self.server.set_down(down);
+    }
+
+    /// The root that clients start from.
+    pub fn first_root(&self) -> Result<String> {
+        let file = self.folder.join("1.root.json");
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+    }
+
+    /// The `spec` of a trust root that comes from here.
+    pub fn spec(&self) -> Result<Value> {
+        Ok(json!({
+            "tuf": {"mirror": self.server.url(), "root": {"inline": self.first_root()?}},
+            "ca": self.authority.certificate(),
+        }))
+    }
 }
 
 impl TufRepository {
-    /// A repository in this folder, with its first root and nothing else.
-    pub fn new(folder: &Path) -> Result<Self> {
-        let key = |role| Ok((role, Ed25519KeyPair::generate().map_err(|_| anyhow!("no Ed25519 key"))?));
-        let keys = ROLES.into_iter().map(key).collect::<Result<BTreeMap<_, _>>>()?;
-        fs::create_dir_all(folder.join("targets"))?;
-        let repository = Self { folder: folder.to_owned(), keys, version: 0 };
-        repository.write("1.root.json", &repository.sign("root", &repository.root_value()?)?)?;
+    /// Makes a repository with a trusted root and serves it. `folder` is its own.
+    pub fn create(tools: &Tools, folder: &Path, trusted_root: &Value) -> Result<Self> {
+        let mirror = Mirror::start(&folder.join("public"))?;
+        let repository = Self { python: tools.path("python-with-tuf"), folder: folder.to_owned(), mirror };
+        repository.change(&["create", &repository.holding(TRUSTED_ROOT, trusted_root)?])?;
         Ok(repository)
     }
 
-    /// The first root, for whoever pins it.
-    pub fn root(&self) -> Result<String> {
-        fs::read_to_string(self.folder.join("1.root.json")).context("the root")
+    /// Takes steps, each as `repository.py` describes it, and publishes what comes of them.
+    pub fn change(&self, steps: &[&str]) -> Result<()> {
+        let script = repository_root().join("e2e/tools/tuf-repository/repository.py");
+        run(Command::new(&self.python).arg(script).arg(&self.folder).args(steps), &[])?.success().map(drop)
     }
 
-    /// Where it is.
-    pub fn mirror(&self) -> String {
-        format!("file://{}", self.folder.display())
+    /// The step that gives a target this content.
+    pub fn holding(&self, target: &str, content: &Value) -> Result<String> {
+        let file = self.folder.join("target.new");
+        fs::create_dir_all(&self.folder)?;
+        fs::write(&file, content.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(format!("target={target}={}", file.display()))
     }
 
-    /// Publishes the next version, with these targets.
-    pub fn publish(&mut self, targets: &BTreeMap<&str, &[u8]>) -> Result<()> {
-        self.version += 1;
-        let mut listed = BTreeMap::new();
-        for (path, content) in targets {
-            fs::write(self.folder.join("targets").join(path), content)?;
-            listed.insert(*path, json!({"length": content.len(), "hashes": {"sha256": sha256(content)}}));
-        }
-        let version = json!({"version": self.version});
-        for (role, fields) in [
-            ("targets", json!({"targets": listed})),
-            ("snapshot", json!({"meta": {"targets.json": version}})),
-            ("timestamp", json!({"meta": {"snapshot.json": version}})),
-        ] {
-            // In the order in which a reader that comes in between does no harm.
-            self.write(&format!("{role}.json"), &self.sign(role, &signed(role, self.version, fields))?)?;
-        }
-        Ok(())
+    /// Gives the repository another trusted root, in one step with others.
+    pub fn replace_trusted_root(&self, trusted_root: &Value, further: &[&str]) -> Result<()> {
+        let target = self.holding(TRUSTED_ROOT, trusted_root)?;
+        self.change(&[further, &[&target]].concat())
     }
 
-    /// Everything that is published now.
-    pub fn files(&self) -> Result<Vec<(PathBuf, Vec<u8>)>> {
-        let mut files = Vec::new();
-        for folder in [self.folder.clone(), self.folder.join("targets")] {
-            for entry in fs::read_dir(folder)? {
-                let path = entry?.path();
-                if path.is_file() {
-                    files.push((path.clone(), fs::read(path)?));
-                }
-            }
-        }
-        Ok(files)
-    }
-
-    /// Puts back what was published once, as a mirror that lies would.
-    pub fn put_back(&self, files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
-        files.iter().try_for_each(|(path, bytes)| Ok(fs::write(path, bytes)?))
-    }
-
-    fn root_value(&self) -> Result<Value> {
-        let (mut keys, mut roles) = (BTreeMap::new(), BTreeMap::new());
-        for role in ROLES {
-            let (id, key) = self.key(role)?;
-            roles.insert(role, json!({"keyids": [id], "threshold": 1}));
-            keys.insert(id, key);
-        }
-        Ok(signed("root", 1, json!({"consistent_snapshot": false, "keys": keys, "roles": roles})))
-    }
-
-    /// The id of a role's key, and the key.
-    fn key(&self, role: &str) -> Result<(String, Value)> {
-        let pair = self.keys.get(role).context("no such role")?;
-        let public = hex(pair.public_key().as_ref());
-        let key = json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": public}});
-        Ok((sha256(canonical(&key).as_bytes()), key))
-    }
-
-    fn sign(&self, role: &str, signed: &Value) -> Result<Value> {
-        let (id, _) = self.key(role)?;
-        let pair = self.keys.get(role).context("no such role")?;
-        let signature = hex(pair.sign(canonical(signed).as_bytes()).as_ref());
-        Ok(json!({"signed": signed, "signatures": [{"keyid": id, "sig": signature}]}))
-    }
-
-    /// Whole, or not at all.
-    fn write(&self, name: &str, content: &Value) -> Result<()> {
-        let (path, temporary) = (self.folder.join(name), self.folder.join(format!(".{name}")));
-        fs::write(&temporary, content.to_string())?;
-        fs::rename(temporary, path).context("a file of the repository")
+    /// The mirror.
+    pub fn mirror(&self) -> &Mirror {
+        &self.mirror
     }
 }
 
-/// The part of a role's metadata that is signed.
-fn signed(role: &str, version: u64, fields: Value) -> Value {
-    let mut signed = json!({"_type": role, "spec_version": "1.0.31", "version": version, "expires": EXPIRES});
-    if let (Some(signed), Value::Object(fields)) = (signed.as_object_mut(), fields) {
-        signed.extend(fields);
-    }
-    signed
+/// One digit of a date changed: the length stays, JSON stays well-formed, metadata expires later.
+fn tampered(content: &[u8]) -> Vec<u8> {
+    String::from_utf8_lossy(content).replacen("\":\"20", "\":\"30", 1).into_bytes()
 }
 
-/// The canonical form that signatures are over (OLPC): sorted names, no blanks, nothing escaped but `"` and `\`.
-fn canonical(value: &Value) -> String {
-    let text = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-    match value {
-        Value::Object(fields) => {
-            let sorted: BTreeMap<&String, &Value> = fields.iter().collect();
-            let fields: Vec<String> =
-                sorted.into_iter().map(|(name, value)| format!("{}:{}", text(name), canonical(value))).collect();
-            format!("{{{}}}", fields.join(","))
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
         }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        Value::String(string) => text(string),
-        other => other.to_string(),
     }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex(digest(&SHA256, bytes).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Ok(())
 }

@@ -11,7 +11,7 @@ use countersign_e2e::kubectl::Kubectl;
 use countersign_e2e::manifest::{pod, signed_by};
 use countersign_e2e::process::eventually;
 use countersign_e2e::stack::Sandbox;
-use countersign_e2e::tuf::TufRepository;
+use countersign_e2e::tuf_folder::TufRepository;
 use serde_json::{Value, json};
 
 use crate::{Case, Run};
@@ -147,7 +147,7 @@ fn delivered(sandbox: &Sandbox<'_>) -> Result<()> {
         "authorities": signed_by(&[("other", &stack.other_key.public_pem)])}),
     );
     if let Some(metadata) = demand.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert("namespace".to_owned(), json!(sandbox.namespace()));
+        metadata.insert("namespace".to_owned(), json!(sandbox.name()));
     }
     let before = publish(&mut repository, &json!([demand]))?;
     denied(&["demand (feed acme): not satisfied"])?;

@@ -20,14 +20,14 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// The real image with its provenance, in a repository of this case.
-fn push_attested(sandbox: &Sandbox<'_>, registry: &Registry) -> Result<PushedImage> {
+pub(crate) fn push_attested(sandbox: &Sandbox<'_>, registry: &Registry) -> Result<PushedImage> {
     let (layout, path) = (Stack::real_layout()?, sandbox.path("slsa-framework/example-package"));
     layout.push_attestations(registry, &path)?;
     layout.push_image(registry, &path, None)
 }
 
 /// The real image without its provenance, in another repository of this case.
-fn push_unsigned(sandbox: &Sandbox<'_>, registry: &Registry) -> Result<PushedImage> {
+pub(crate) fn push_unsigned(sandbox: &Sandbox<'_>, registry: &Registry) -> Result<PushedImage> {
     Stack::real_layout()?.push_image(registry, &sandbox.path("unsigned/example-package"), None)
 }
 

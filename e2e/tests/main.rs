@@ -6,7 +6,8 @@
 //! cargo test -p countersign-e2e -- --list      names only
 //! ```
 //!
-//! A harness of its own, since the standard one neither shares a stack nor ends it. A case that fails keeps the logs.
+//! A harness of its own, since the standard one neither shares a stack nor ends it. Two cases run at a time: each has a namespace and
+//! policies for itself, and most of the time it waits. A case that fails keeps the logs.
 
 #![expect(
     clippy::print_stdout,
@@ -15,29 +16,42 @@
 )]
 
 mod certificates;
+mod configuration;
 mod controllers;
 mod failure;
 mod feeds;
 mod keyless;
 mod keys;
 mod monitor;
+mod online;
 mod policies;
 mod private_sigstore;
 mod proofs;
 mod registries;
+mod revocations;
+mod trust_roots;
 mod updates;
 mod workloads;
 
 use std::env;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use countersign_e2e::process::indent;
 use countersign_e2e::stack::{Sandbox, Stack};
 
 /// A case: what it is called, and what it does.
 pub(crate) type Case = (&'static str, Run);
+
+/// A case that was asked for: its full name, its namespace, and what it does.
+type Selected = (String, String, Run);
+
+/// Cases at a time.
+const WORKERS: usize = 2;
 
 /// What a case needs.
 #[derive(Clone, Copy)]
@@ -48,17 +62,22 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
-const FEATURES: [(&str, &[Case]); 13] = [
+const FEATURES: &[(&str, &[Case])] = &[
     ("registries", registries::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
     ("private sigstore", private_sigstore::CASES),
     ("private proofs", proofs::CASES),
     ("private certificates", certificates::CASES),
+    ("private log online", online::CASES),
     ("workloads", workloads::CASES),
     ("updates", updates::CASES),
     ("policies", policies::CASES),
+    ("configuration", configuration::CASES),
     ("controllers", controllers::CASES),
+    ("trust roots", trust_roots::CASES),
+    ("revocations", revocations::CASES),
+    ("monitor", monitor::CASES),
     ("feeds", feeds::CASES),
     ("monitor", monitor::CASES),
     ("failure", failure::CASES),
@@ -77,7 +96,7 @@ fn main() -> ExitCode {
             _ => words.push(argument),
         }
     }
-    let cases: Vec<(String, String, Run)> = FEATURES
+    let cases: Vec<Selected> = FEATURES
         .iter()
         .flat_map(|(feature, cases)| cases.iter().map(move |(name, run)| (feature, name, run)))
         .map(|(feature, name, run)| (format!("{feature}: {name}"), namespace(feature, name), *run))
@@ -103,30 +122,7 @@ fn main() -> ExitCode {
         }
     };
     println!("etcd, kube-apiserver and four registries are up ({:.1} s)", start.elapsed().as_secs_f64());
-    let (mut failed, mut broken) = (Vec::new(), false);
-    for (name, namespace, run) in &cases {
-        let start = Instant::now();
-        let result = match run {
-            Run::Admission(_) if broken => Err(anyhow!("countersign did not start, see above")),
-            Run::Admission(case) => stack.countersign().and_then(|_| {
-                let sandbox = Sandbox::new(&stack, namespace)?;
-                case(&sandbox)
-            }),
-            Run::Stack(case) => case(&stack),
-        };
-        let seconds = start.elapsed().as_secs_f64();
-        match result {
-            Ok(()) => println!("ok      {name} ({seconds:.1} s)"),
-            Err(error) => {
-                println!("FAILED  {name} ({seconds:.1} s)\n{}", indent(&format!("{error:#}")));
-                if let Some(log) = stack.countersign_log() {
-                    println!("{log}");
-                }
-                broken |= matches!(run, Run::Admission(_)) && stack.countersign().is_err();
-                failed.push(name);
-            }
-        }
-    }
+    let failed = run_all(&stack, &cases);
 
     let seconds = start.elapsed().as_secs_f64();
     println!("{} of {} cases passed in {seconds:.0} s", cases.len() - failed.len(), cases.len());
@@ -138,6 +134,41 @@ fn main() -> ExitCode {
     }
     println!("logs: {}", stack.keep().display());
     ExitCode::FAILURE
+}
+
+/// Runs cases, [`WORKERS`] at a time; returns the names of those that failed.
+fn run_all<'c>(stack: &Stack, cases: &'c [Selected]) -> Vec<&'c str> {
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some((name, namespace, run)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if !run_one(stack, name, namespace, *run) {
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(name.as_str());
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a case and says how it fared.
+fn run_one(stack: &Stack, name: &str, namespace: &str, run: Run) -> bool {
+    let start = Instant::now();
+    let result = match run {
+        Run::Admission(case) => Sandbox::new(stack, namespace).and_then(|sandbox| case(&sandbox)),
+        Run::Stack(case) => case(stack),
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    match &result {
+        Ok(()) => println!("ok      {name} ({seconds:.1} s)"),
+        Err(error) => {
+            let log = stack.countersign_log().map(|log| format!("\n{log}")).unwrap_or_default();
+            println!("FAILED  {name} ({seconds:.1} s)\n{}{log}", indent(&format!("{error:#}")));
+        }
+    }
+    result.is_ok()
 }
 
 /// Prints a figure that a case measured.

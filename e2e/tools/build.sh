@@ -122,19 +122,20 @@ family() {
     publish "$work/$name" "$root/$dir" "${names[@]}"
 }
 
-# python_program TOOL PACKAGE: a Python package with all that it needs, each file
-# by its hash, and a program TOOL that runs it as a module. The interpreter is the
-# one that is found now: compiled parts fit no other version.
+# python_program TOOL PACKAGE PYTHON: a Python package with all that it needs, each
+# file by its hash; a program TOOL that runs it as a module, and an interpreter
+# PYTHON that finds the same packages. The interpreter is the one that is found
+# now: compiled parts fit no other version.
 python_program() {
-    local tool=$1 package=$2 version interpreter hash dir start
+    local tool=$1 package=$2 python=$3 version interpreter hash dir start
     cd "$here/$tool"
     version=$(<requirements.in) version=${version#"$package=="}
     interpreter=$(python3 -c 'import sys; print(sys.executable)')
-    hash=$({ cat requirements.txt && printf '%s\n' "$interpreter" && "$interpreter" --version; } | sha256sum)
+    hash=$({ cat requirements.txt && printf '%s\n' "$interpreter" "$python" && "$interpreter" --version; } | sha256sum)
     dir=$tool-v$version-${hash:0:12}
-    tools+=("$tool")
-    targets+=("../$dir/$tool")
-    if $print_only || complete "$root/$dir" "$tool"; then return; fi
+    tools+=("$tool" "$python")
+    targets+=("../$dir/$tool" "../$dir/$python")
+    if $print_only || complete "$root/$dir" "$tool" "$python"; then return; fi
 
     "$interpreter" -m pip --version >/dev/null 2>&1 || die "Python has no pip (python3 -m pip fails)"
     mkdir -p "$root"
@@ -144,13 +145,17 @@ python_program() {
     start=$SECONDS
     "$interpreter" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
         --only-binary :all: --require-hashes --target "$work/$tool/packages" --requirement requirements.txt >&2
+    cat >"$work/$tool/$python" <<END
+#!/usr/bin/env bash
+PYTHONPATH=\$(dirname "\$(realpath "\$0")")/packages exec "$interpreter" "\$@"
+END
     cat >"$work/$tool/$tool" <<END
 #!/usr/bin/env bash
-PYTHONPATH=\$(dirname "\$(realpath "\$0")")/packages exec "$interpreter" -m $package "\$@"
+exec "\$(dirname "\$(realpath "\$0")")/$python" -m $package "\$@"
 END
-    chmod +x "$work/$tool/$tool"
+    chmod +x "$work/$tool/$tool" "$work/$tool/$python"
     say "installed $tool in $((SECONDS - start)) s"
-    publish "$work/$tool" "$root/$dir" "$tool"
+    publish "$work/$tool" "$root/$dir" "$tool" "$python"
 }
 
 assets=${KUBEBUILDER_ASSETS:-}
@@ -173,7 +178,8 @@ family sigstore github.com/sigstore/fulcio \
     rekor-server=github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix \
     tesseract=github.com/transparency-dev/tesseract/cmd/tesseract/posix \
     ./timestamp-server
-python_program sigstore-python sigstore
+# sigstore-python needs python-tuf, so that both come by the same file of hashes.
+python_program sigstore-python sigstore python-with-tuf
 
 hash=$(printf '%s\n' "${targets[@]}" | sha256sum)
 bin=$root/bin-${hash:0:12}

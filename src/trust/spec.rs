@@ -412,12 +412,9 @@ fn repository(tuf: &api::TufSource) -> Result<RootSource, RootSpecError> {
     let root = match (&tuf.root.inline, &tuf.root.config_map_ref) {
         (Some(json), None) => {
             check_length("spec.tuf.root.inline", json, JSON_LIMIT)?;
-            // Whether it is signed is the client's to say.
-            let parsed: Result<Value, _> = serde_json::from_str(json);
-            let parsed = parsed.map_err(|error| field("spec.tuf.root.inline", error.to_string()))?;
-            if parsed.pointer("/signed/_type").and_then(Value::as_str) != Some("root") {
-                return Err(field("spec.tuf.root.inline", "it is no TUF root metadata".to_owned()));
-            }
+            // One that does not stand by itself, by its own keys and threshold, would only ever be refused by the client.
+            sigstore_tuf::TrustedMetadataSet::from_root(json.as_bytes())
+                .map_err(|error| field("spec.tuf.root.inline", error.to_string()))?;
             PinnedRoot::Bytes(json.as_bytes().into())
         }
         (None, Some(reference)) => {

@@ -1,5 +1,6 @@
 //! One Sigstore instance: Fulcio, its certificate transparency log, Rekor (version 2) and a timestamp authority, each a process.
 //!
+//! The log writes its tiles to a folder and serves none of them; a file server does, as a content delivery network does for the public one.
 //! All on 127.0.0.1. Only Fulcio's metrics are served on every interface, on a free port: it has no setting for that.
 
 use std::fs;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use super::authorities;
 use super::issuer::Issuer;
 use crate::cosign::Cosign;
+use crate::files::FileServer;
 use crate::http::client;
 use crate::process::{Process, start_on_free_ports};
 use crate::tools::Tools;
@@ -23,6 +25,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const SINCE: &str = "2020-01-01T00:00:00Z";
 /// Rekor's name in its checkpoints, by which the trusted root must know it. The same for every instance.
 const LOG_ORIGIN: &str = "127.0.0.1";
+/// Where a log's tiles are, below its address.
+pub(super) const TILES: &str = "api/v2";
 
 /// A running instance, ended when dropped.
 #[derive(Debug)]
@@ -31,6 +35,9 @@ pub struct Instance {
     _ct_log: Process,
     _log: Process,
     _timestamps: Process,
+    /// The log's head and tiles, at the address that the trusted root gives it.
+    pub tiles: FileServer,
+    log_folder: PathBuf,
     addresses: Addresses,
     folder: PathBuf,
     services: Services,
@@ -40,7 +47,10 @@ pub struct Instance {
 struct Addresses {
     fulcio: String,
     ct_log: String,
+    /// Where entries are written.
     log: String,
+    /// Where they are read.
+    tiles: String,
     timestamps: String,
 }
 
@@ -127,11 +137,14 @@ impl Instance {
                 flag(command, "--config-path", &configuration);
             })?;
 
+        let log_folder = path(&format!("log-{log_port}"));
+        let tiles = FileServer::start(&log_folder, TILES)?;
         let address = |port: u16| format!("http://127.0.0.1:{port}");
         let addresses = Addresses {
             fulcio: address(fulcio_port),
             ct_log: address(ct_port),
             log: address(log_port),
+            tiles: tiles.url().to_owned(),
             timestamps: format!("{}/api/v1/timestamp", address(timestamp_port)),
         };
         let services = Services {
@@ -146,6 +159,8 @@ impl Instance {
             _ct_log: ct_log,
             _log: log,
             _timestamps: timestamps,
+            tiles,
+            log_folder,
             addresses,
             folder: folder.to_owned(),
             services,
@@ -167,9 +182,14 @@ impl Instance {
         let (log, port) = start_log(tools, &format!("{name}-fork"), &self.folder, logs)?;
         let file = &self.services.signing_config;
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let signing_config = self.folder.join("signing-config-fork.json");
+        let signing_config = self.folder.join(format!("signing-config-fork-{port}.json"));
         fs::write(&signing_config, text.replace(&self.addresses.log, &format!("http://127.0.0.1:{port}")))?;
         Ok(ForkedLog { _log: log, services: Services { signing_config, ..self.services.clone() } })
+    }
+
+    /// Where the log keeps its head and tiles.
+    pub(super) fn log_folder(&self) -> &Path {
+        &self.log_folder
     }
 }
 
@@ -214,6 +234,19 @@ pub(super) fn write_signing_config(
     timestamps: &[&Instance],
     file: &Path,
 ) -> Result<()> {
+    let logs: Vec<&str> = logs.iter().map(|log| log.addresses.log.as_str()).collect();
+    write_signing_config_at(cosign, issuer, authority, &logs, timestamps, file)
+}
+
+/// The same, with logs by their addresses.
+fn write_signing_config_at(
+    cosign: &Cosign,
+    issuer: &Issuer,
+    authority: Option<&Instance>,
+    logs: &[&str],
+    timestamps: &[&Instance],
+    file: &Path,
+) -> Result<()> {
     // Of several services of one operator, cosign uses one.
     let service = |kind: &str, url: &str, version: u8, operator: usize| {
         format!("--{kind}=url={url},api-version={version},start-time={SINCE},operator=e2e-{operator}")
@@ -224,7 +257,7 @@ pub(super) fn write_signing_config(
         arguments.push(service("oidc-provider", &issuer.login_url(), 1, 0));
     }
     for (position, log) in logs.iter().enumerate() {
-        arguments.push(service("rekor", &log.addresses.log, 2, position));
+        arguments.push(service("rekor", log, 2, position));
     }
     if !logs.is_empty() {
         arguments.push("--rekor-config=ALL".to_owned());
@@ -247,7 +280,7 @@ pub(super) fn write_trusted_root(cosign: &Cosign, members: [Option<&Instance>; 4
     let arguments: Vec<String> = [
         authority.map(|it| chain("fulcio", &it.addresses.fulcio, material(it, "fulcio-chain.pem"))),
         ct_log.map(|it| key("ctfe", &it.addresses.ct_log, material(it, "ct-log.pub"))),
-        log.map(|it| format!("{},origin={LOG_ORIGIN}", key("rekor", &it.addresses.log, material(it, "log.pub")))),
+        log.map(|it| format!("{},origin={LOG_ORIGIN}", key("rekor", &it.addresses.tiles, material(it, "log.pub")))),
         timestamps.map(|it| chain("tsa", &it.addresses.timestamps, material(it, "timestamps-chain.pem"))),
     ]
     .into_iter()

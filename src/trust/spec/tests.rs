@@ -16,7 +16,7 @@ fn parse(name: &str, spec: &Value) -> Result<RootSpec, RootSpecError> {
 }
 
 fn pinned() -> String {
-    r#"{"signatures":[],"signed":{"_type":"root"}}"#.to_owned()
+    include_str!("../tuf/public-good.json").to_owned()
 }
 
 fn tuf() -> Value {
@@ -155,6 +155,16 @@ fn the_pinned_root_and_the_target_are_what_they_claim() {
         let spec = with(tuf(), "/tuf/root", "inline", json!(inline));
         assert!(parse("own", &spec).is_err(), "{inline}");
     }
+    // It stands by itself: unchanged, and signed by as many of its keys as it wants.
+    let root: Value = serde_json::from_str(&pinned()).unwrap();
+    let inline = |root: &Value| with(tuf(), "/tuf/root", "inline", json!(root.to_string()));
+    assert!(parse("own", &inline(&root)).is_ok());
+    let threshold = root["signed"]["roles"]["root"]["threshold"].as_u64().unwrap();
+    let signatures = root["signatures"].as_array().unwrap();
+    let few = with(root.clone(), "", "signatures", json!(signatures[..usize::try_from(threshold).unwrap() - 1]));
+    assert!(reason("own", &inline(&few)).starts_with("spec.tuf.root.inline: "), "{few}");
+    let changed = with(root, "/signed", "version", json!(999));
+    assert!(reason("own", &inline(&changed)).starts_with("spec.tuf.root.inline: "), "{changed}");
     let large = format!(r#"{{"signed":{{"_type":"root","x":"{}"}}}}"#, "a".repeat(JSON_LIMIT));
     assert!(reason("own", &with(tuf(), "/tuf/root", "inline", json!(large))).contains("bytes"));
     assert!(parse("own", &with(tuf(), "/tuf", "target", json!("a/own_root.json"))).is_ok());
@@ -235,7 +245,7 @@ fn a_change_is_told_from_a_new_beginning() {
     let one = parse("own", &tuf()).unwrap();
     let age = parse("own", &with(tuf(), "", "maxAge", json!("7d"))).unwrap();
     let mirror = parse("own", &with(tuf(), "/tuf", "mirror", json!("https://other.example"))).unwrap();
-    let root = r#"{"signatures":[],"signed":{"_type":"root","version":2}}"#;
+    let root = include_str!("../tuf/staging.json");
     let pinned = parse("own", &with(tuf(), "/tuf/root", "inline", json!(root))).unwrap();
     let target = parse("own", &with(tuf(), "/tuf", "target", json!("other.json"))).unwrap();
     assert!(one.is_same(&parse("own", &tuf()).unwrap()));
