@@ -33,28 +33,29 @@ const LIMIT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag, and on its own")]
 pub(super) struct MonitorFlags {
     /// Watch the transparency logs of the trust roots that policies name: whether each shows everybody one history.
-    #[arg(long)]
-    monitor_logs: bool,
+    #[arg(long = "monitor-logs")]
+    logs: bool,
     /// Read also what these logs take in, and tell of entries under identities that policies trust, of no image that was seen.
-    #[arg(long, requires = "monitor_logs")]
-    monitor_identities: bool,
+    #[arg(long = "monitor-identities", requires = "logs")]
+    identities: bool,
     /// Seconds between two times that a log is asked.
-    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds, requires = "monitor_logs")]
-    monitor_interval: Duration,
+    #[arg(long = "monitor-interval", value_name = "SECONDS", default_value = "300", value_parser = seconds, requires = "logs")]
+    interval: Duration,
     /// Seconds within which the image of an entry must be seen.
-    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = seconds, requires = "monitor_identities")]
-    monitor_announced_within: Duration,
+    #[arg(long = "monitor-announced-within", value_name = "SECONDS", default_value = "3600", value_parser = seconds, requires = "identities")]
+    announced_within: Duration,
     /// Signers whose entries are expected, as a glob like those of policies. May be repeated.
-    #[arg(long, value_name = "GLOB", value_parser = glob, requires = "monitor_identities")]
-    monitor_expected: Vec<StringMatcher>,
+    #[arg(long = "monitor-expected", value_name = "GLOB", value_parser = glob, requires = "identities")]
+    expected: Vec<StringMatcher>,
     /// Distrust a log that signed two histories at once. Absent: the revocation is only suggested.
-    #[arg(long, requires = "monitor_logs")]
-    monitor_distrust_forked: bool,
+    #[arg(long = "monitor-distrust-forked", requires = "logs")]
+    distrust_forked: bool,
     /// Suggest to revoke each entry that is told of.
-    #[arg(long, requires = "monitor_identities")]
-    monitor_suggest_entries: bool,
+    #[arg(long = "monitor-suggest-entries", requires = "identities")]
+    suggest_entries: bool,
 }
 
 fn glob(text: &str) -> Result<StringMatcher, String> {
@@ -75,15 +76,15 @@ impl MonitorFlags {
     }
 
     fn options(self) -> Option<MonitorOptions> {
-        let identities = self.monitor_identities.then(|| IdentityOptions {
-            announced_within: self.monitor_announced_within,
-            expected: self.monitor_expected,
-            suggest: self.monitor_suggest_entries,
+        let identities = self.identities.then(|| IdentityOptions {
+            announced_within: self.announced_within,
+            expected: self.expected,
+            suggest: self.suggest_entries,
             ..IdentityOptions::default()
         });
-        self.monitor_logs.then(|| MonitorOptions {
-            interval: self.monitor_interval,
-            distrust_forked: self.monitor_distrust_forked,
+        self.logs.then(|| MonitorOptions {
+            interval: self.interval,
+            distrust_forked: self.distrust_forked,
             identities,
             ..MonitorOptions::default()
         })

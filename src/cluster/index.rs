@@ -4,15 +4,19 @@
 //! the cluster's own rules; without a last good form they loosen nothing. A revocation that does not parse keeps its last good form; one with
 //! entries that do not parse keeps the others. What a trust root object says is `trust_store`'s affair: here the roots are what it made of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::kinds::InvalidConfig;
+use super::kinds::{InvalidConfig, PolicyObjects};
 use super::objects::{Entry, Form};
 use super::watched::State;
-use crate::policy::{ClusterRules, Feeds, NamespaceLabels, Snapshot, Unmatched};
+use crate::policy::{ClusterRules, Feeds, InvalidPolicy, NamespaceLabels, Policy, Snapshot, Unmatched};
 use crate::revocation::Revocations;
 use crate::trust::{RoleName, TrustRoots};
 
+/// Delegated roles that one namespace may have looked up for its policies.
+const ROLES_OF_NAMESPACE: usize = 8;
+/// Delegated roles beyond which none is looked up for policies of namespaces.
+const ROLES: usize = 256;
 /// The one name that the cluster's own rules have.
 const CONFIG: &str = "cluster";
 
@@ -35,10 +39,28 @@ pub(super) fn snapshot(state: &State, roots: &TrustRoots, feeds: Feeds, unmatche
         .with_feeds(feeds)
 }
 
-/// The delegated TUF roles whose signers a policy asks for.
+/// The delegated TUF roles whose signers a policy asks for. Each is looked up again and again, so that of those which only policies of
+/// namespaces name, some of each namespace are: who signs for the others is not known.
 pub(super) fn roles(state: &State) -> BTreeSet<RoleName> {
-    let policies = state.policies.objects.iter().chain(state.namespace_policies.objects.iter());
-    policies.filter_map(|entry| entry.form.in_force()).flat_map(|policy| policy.tuf_roles().cloned()).collect()
+    let of = |objects: &PolicyObjects| -> Vec<(Option<String>, BTreeSet<RoleName>)> {
+        let roles = |entry: &Entry<Policy, InvalidPolicy>| {
+            let policy = entry.form.in_force()?;
+            Some((entry.meta.namespace.clone(), policy.tuf_roles().cloned().collect()))
+        };
+        objects.iter().filter_map(roles).collect()
+    };
+    let mut all: BTreeSet<RoleName> = of(&state.policies.objects).into_iter().flat_map(|(_, roles)| roles).collect();
+    let mut by_namespace: BTreeMap<Option<String>, BTreeSet<RoleName>> = BTreeMap::new();
+    for (namespace, roles) in of(&state.namespace_policies.objects) {
+        by_namespace.entry(namespace).or_default().extend(roles);
+    }
+    for roles in by_namespace.into_values() {
+        let new: Vec<RoleName> =
+            roles.into_iter().filter(|role| !all.contains(role)).take(ROLES_OF_NAMESPACE).collect();
+        let room = ROLES.saturating_sub(all.len());
+        all.extend(new.into_iter().take(room));
+    }
+    all
 }
 
 /// The cluster's own rules that are in force.
@@ -188,5 +210,43 @@ mod tests {
         assert_eq!(taken(&revocation), [true, true]);
         revocation["metadata"]["uid"] = json!("2");
         assert_eq!(taken(&revocation), [false, false]);
+    }
+
+    #[test]
+    fn roles_are_looked_up_for_policies_and_of_each_namespace_some() {
+        let mut state = State::default();
+        let policy = |kind: &str, namespace: Option<&str>, name: &str, roles: std::ops::Range<usize>| {
+            let identities: Vec<Value> =
+                roles.map(|role| json!({"tufRole": {"trustRoot": "own", "role": format!("{name}-{role}")}})).collect();
+            let mut policy = object(name, name, &json!(["**"]));
+            policy["kind"] = json!(kind);
+            policy["spec"]["authorities"][0]["keyless"]["identities"] = json!(identities);
+            if let Some(namespace) = namespace {
+                policy["metadata"]["namespace"] = json!(namespace);
+            }
+            kinds::policy(&policy)
+        };
+        state.policies.objects.take(Event::Apply(policy("ClusterSignaturePolicy", None, "c", 0..32)));
+        assert_eq!(roles(&state).len(), 32);
+        // The cluster's do not count against a namespace.
+        for namespace in ["team-a", "team-b"] {
+            state.namespace_policies.objects.take(Event::Apply(policy("SignaturePolicy", Some(namespace), "c", 0..32)));
+            assert_eq!(roles(&state).len(), 32);
+        }
+        for (namespace, name) in [("team-a", "a"), ("team-a", "d"), ("team-b", "b")] {
+            state.namespace_policies.objects.take(Event::Apply(policy(
+                "SignaturePolicy",
+                Some(namespace),
+                name,
+                0..32,
+            )));
+        }
+        assert_eq!(roles(&state).len(), 32 + 2 * ROLES_OF_NAMESPACE);
+        for number in 0..100 {
+            let (namespace, name) = (format!("n{number}"), format!("n{number}"));
+            let policy = policy("SignaturePolicy", Some(&namespace), &name, 0..32);
+            state.namespace_policies.objects.take(Event::Apply(policy));
+        }
+        assert_eq!(roles(&state).len(), ROLES);
     }
 }

@@ -262,6 +262,11 @@ impl Monitor {
         let mut put = |id: &TreeId, size: u64, state: State| {
             let Some(log) = logs.get(&id.key_id) else { return };
             let (address, roots) = (log.watched.address().to_owned(), log.roots.clone());
+            if let State::Unknown { reason } = &state
+                && standings.get(id).is_none_or(|before| before.state != state)
+            {
+                tracing::warn!(log = address, origin = id.origin, reason, "the heads of a log could not be compared");
+            }
             standings.insert(id.clone(), Standing { address, roots, size, state });
         };
         for (id, tree) in trees.iter() {

@@ -20,7 +20,7 @@ use super::outlets::{Document, DocumentError};
 use super::tree::Log;
 use super::{Finding, IdentityOptions, Monitor, View, locked};
 use crate::policy::Policy;
-use crate::trust::{TrustMaterial, TufRoles};
+use crate::trust::{TrustMaterial, TrustRoots};
 use crate::verify::{Newest, SeenEntry, Signer, TreeId};
 
 /// The name of the document.
@@ -247,7 +247,7 @@ impl Monitor {
 struct Watching {
     roots: Vec<TrustMaterial>,
     policies: Vec<Arc<Policy>>,
-    roles: TufRoles,
+    roles: TrustRoots,
     address: String,
     options: IdentityOptions,
     now: Timestamp,

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use crate::api::SignatureRevocationSpec;
 use crate::policy::{Policy, Snapshot, StringMatcher};
 use crate::rekor::RekorClient;
-use crate::trust::{TrustMaterial, TufRoles};
+use crate::trust::{TrustMaterial, TrustRoots};
 use crate::verify::{TreeId, WatchedLog};
 use inbox::Inbox;
 use tree::Log;
@@ -93,8 +93,8 @@ pub struct View {
     pub roots: Vec<TrustMaterial>,
     /// The policies whose identities are: those of the cluster. What a namespace trusts is no reason to read for it.
     pub policies: Vec<Arc<Policy>>,
-    /// The delegated roles whose identities policies name.
-    pub roles: TufRoles,
+    /// Where policies name delegated roles, what is known of these.
+    pub roles: TrustRoots,
     /// Whether this replica leads.
     pub leads: bool,
 }
@@ -105,7 +105,7 @@ impl View {
         let names: BTreeSet<&str> = snapshot.policies().iter().flat_map(|policy| policy.trust_roots()).collect();
         let roots = names.into_iter().filter_map(|name| snapshot.roots().find(name).cloned()).collect();
         let of_cluster = snapshot.policies().iter().filter(|policy| policy.name().namespace().is_none());
-        Self { roots, policies: of_cluster.cloned().collect(), roles: snapshot.roots().roles().clone(), leads }
+        Self { roots, policies: of_cluster.cloned().collect(), roles: snapshot.roots().clone(), leads }
     }
 
     /// The logs by key id, each with the names of the roots that know it. Where two roots give one key two addresses, the first is asked.

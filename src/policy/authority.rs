@@ -9,7 +9,7 @@ use super::proofs::{Kind, Proofs};
 use super::window::SigningWindow;
 use super::{PolicyError, describe};
 use crate::api;
-use crate::trust::{CertificateRoots, PublicKey, TrustRoots, TufRoles};
+use crate::trust::{CertificateRoots, PublicKey, TrustRoots};
 use crate::verify::{Anchor, AnchorId, Evidence, Signer};
 
 /// Bytes of PEM that a list of certificates may have.
@@ -172,10 +172,10 @@ impl Signers {
     }
 
     /// Whether one of them is this signer, as the trust root of this name knows signers.
-    pub(super) fn name(&self, root: &str, signer: &Signer, roles: &TufRoles, now: Timestamp) -> bool {
+    pub(super) fn name(&self, root: &str, signer: &Signer, roots: &TrustRoots, now: Timestamp) -> bool {
         match (self, signer) {
             (Self::Keyless { trust_root, identities }, Signer::Certificate { issuer, subjects, .. }) => {
-                let named = |identity: &Identity| identity.names(issuer.as_deref(), subjects, roles, now);
+                let named = |identity: &Identity| identity.names(issuer.as_deref(), subjects, roots, now);
                 trust_root == root && identities.iter().any(named)
             }
             (Self::Keys { trust_root, keys }, Signer::Key { sha256 }) => {

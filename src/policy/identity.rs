@@ -14,7 +14,7 @@ use super::parse::{check_count, check_length};
 use super::window::SigningWindow;
 use super::{PolicyError, describe};
 use crate::api;
-use crate::trust::{FulcioIdentity, RoleName, TrustRoots, TufRoles};
+use crate::trust::{FulcioIdentity, RoleName, TrustRoots};
 use crate::verify::{Evidence, Subject, claim_names};
 
 /// The claim that is no extension: the user name among the certificate's names.
@@ -98,13 +98,13 @@ impl Identity {
     }
 
     /// Whether a certificate has this identity's names, whatever its claims and time. A role that is not known has none.
-    pub(super) fn names(&self, issuer: Option<&str>, subjects: &[Subject], roles: &TufRoles, now: Timestamp) -> bool {
+    pub(super) fn names(&self, issuer: Option<&str>, subjects: &[Subject], roots: &TrustRoots, now: Timestamp) -> bool {
         match &self.who {
             Who::Matching { issuer: wanted, subject } => {
                 let vouched = |wanted: &StringMatcher| issuer.is_some_and(|issuer| wanted.matches(issuer));
                 wanted.as_ref().is_none_or(vouched) && subjects.iter().any(|found| subject.matches(found.as_str()))
             }
-            Who::Role(role) => roles.find(role, now).is_ok_and(|identities| {
+            Who::Role(role) => roots.role(role, now).is_ok_and(|identities| {
                 let named = |identity: &FulcioIdentity| {
                     issuer == Some(identity.issuer.as_str())
                         && subjects.iter().any(|found| found.as_str() == identity.identity)

@@ -21,7 +21,7 @@ mod snapshot;
 mod window;
 
 use crate::image::ImagePattern;
-use crate::trust::{RoleName, TrustRoots, TufRoles};
+use crate::trust::{RoleName, TrustRoots};
 use crate::verify::{Anchor, Claim, Evidence, Signer};
 
 use authority::Authority;
@@ -78,8 +78,8 @@ impl Policy {
 
     /// Whether an authority knows this signer under a trust root: who it is, whatever else is asked of what was signed. Own certificates are
     /// no root's, and are left out.
-    pub fn trusts(&self, root: &str, signer: &Signer, roles: &TufRoles, now: jiff::Timestamp) -> bool {
-        self.authorities.iter().any(|authority| authority.signers.name(root, signer, roles, now))
+    pub fn trusts(&self, root: &str, signer: &Signer, roots: &TrustRoots, now: jiff::Timestamp) -> bool {
+        self.authorities.iter().any(|authority| authority.signers.name(root, signer, roots, now))
     }
 
     /// The delegated TUF roles whose identities the policy asks for.

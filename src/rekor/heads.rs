@@ -25,7 +25,11 @@ impl RekorClient {
                 Ok(answer) => {
                     return log.newest(*api, &answer).map_err(|error| unconfirmed(log.address(), error));
                 }
-                Err(error @ RekorError::NotFound { .. }) => missing = Some(error),
+                // Whoever has only the other interface may say so in another way than that it is not there.
+                Err(
+                    error
+                    @ (RekorError::NotFound { .. } | RekorError::UnexpectedStatus { status: 400 | 405 | 501, .. }),
+                ) => missing = Some(error),
                 Err(error) => return Err(error),
             }
         }

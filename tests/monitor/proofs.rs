@@ -211,7 +211,7 @@ fn listed_entries_are_exactly_those_asked_for_each_proved_in_its_tree() {
     let read = |answer: &Value| whole.read(answer.to_string().as_bytes()).map_err(|error| error.code());
     let (entries, heads) = read(&sound).unwrap();
     assert!(entries.iter().map(super::SeenEntry::index).eq(30..40));
-    assert_eq!(heads, [newest.head.clone()]);
+    assert_eq!(heads, std::slice::from_ref(&newest.head));
     let mut turned = sound.clone();
     turned.as_array_mut().unwrap().reverse();
     assert_eq!(read(&turned).unwrap().0, entries, "order decides nothing");
