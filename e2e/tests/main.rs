@@ -68,8 +68,12 @@ pub(crate) enum Run {
     Stack(fn(&Stack) -> Result<()>),
 }
 
+/// In this order, so that those that wait long do so beside those that do not, and those that read Events come before there are many.
 const FEATURES: &[(&str, &[Case])] = &[
     ("registries", registries::CASES),
+    ("controllers", controllers::CASES),
+    ("trust roots", trust_roots::CASES),
+    ("feeds", feeds::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
     ("private sigstore", private_sigstore::CASES),
@@ -80,11 +84,8 @@ const FEATURES: &[(&str, &[Case])] = &[
     ("updates", updates::CASES),
     ("policies", policies::CASES),
     ("configuration", configuration::CASES),
-    ("controllers", controllers::CASES),
-    ("trust roots", trust_roots::CASES),
     ("revocations", revocations::CASES),
     ("monitor", monitor::CASES),
-    ("feeds", feeds::CASES),
     ("failure", failure::CASES),
 ];
 

@@ -271,25 +271,22 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
 pub(super) async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, Error> {
     const DOING: &str = "configuring the Kubernetes client";
     let names_proxy;
-    let mut config = match kubeconfig {
-        Some(path) => {
-            let unreadable = |error| input::unreadable(&path, &kubeconfig_reason(&error));
-            let kubeconfig = Kubeconfig::read_from(&path).map_err(unreadable)?;
-            names_proxy = self::names_proxy(&kubeconfig);
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .map_err(|error| surroundings(DOING, &error))?
-        }
-        None => {
-            names_proxy = Kubeconfig::read().is_ok_and(|kubeconfig| self::names_proxy(&kubeconfig));
-            Config::infer().await.map_err(|error| {
-                let kubeconfig = error.source().and_then(|source| source.downcast_ref::<KubeconfigError>());
-                match kubeconfig {
-                    Some(broken @ KubeconfigError::Parse(_)) => surroundings(DOING, &kubeconfig_reason(broken)),
-                    _ => surroundings(DOING, &error),
-                }
-            })?
-        }
+    let mut config = if let Some(path) = kubeconfig {
+        let unreadable = |error| input::unreadable(&path, &kubeconfig_reason(&error));
+        let kubeconfig = Kubeconfig::read_from(&path).map_err(unreadable)?;
+        names_proxy = self::names_proxy(&kubeconfig);
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .map_err(|error| surroundings(DOING, &error))?
+    } else {
+        names_proxy = Kubeconfig::read().is_ok_and(|kubeconfig| self::names_proxy(&kubeconfig));
+        Config::infer().await.map_err(|error| {
+            let kubeconfig = error.source().and_then(|source| source.downcast_ref::<KubeconfigError>());
+            match kubeconfig {
+                Some(broken @ KubeconfigError::Parse(_)) => surroundings(DOING, &kubeconfig_reason(broken)),
+                _ => surroundings(DOING, &error),
+            }
+        })?
     };
     // kube takes `HTTPS_PROXY` for the API server whatever `NO_PROXY` says, and has no proxy built in: it would not start. The API server
     // is asked directly, as in a pod; one that a kubeconfig itself names is an error, and not passed over.
