@@ -79,7 +79,6 @@ const FEATURES: &[(&str, &[Case])] = &[
     ("revocations", revocations::CASES),
     ("monitor", monitor::CASES),
     ("feeds", feeds::CASES),
-    ("monitor", monitor::CASES),
     ("failure", failure::CASES),
 ];
 
