@@ -269,7 +269,7 @@ async fn what_is_older_than_what_was_accepted_is_refused() {
 async fn a_frozen_repository_is_refused_and_counts_until_it_expires() {
     let root = fresh_root();
     let mut repository = Repository::new(TARGET, root.as_bytes());
-    repository.expire(later(24));
+    repository.expire(&later(24));
     repository.publish();
     let served = Served::start(repository).await;
     let bench = Bench::new(Arc::new(MemoryArchive::default()));
@@ -284,7 +284,7 @@ async fn a_frozen_repository_is_refused_and_counts_until_it_expires() {
     assert_eq!(code(&status), "TufMetadataExpired");
     assert_eq!((bench.trusted(), status.refreshed), (Some(digest(&root)), Some(noon())));
     served.edit(|repository| {
-        repository.expire(later(48));
+        repository.expire(&later(48));
         repository.publish();
     });
     assert_eq!(code(&bench.refresh().await), "ok");

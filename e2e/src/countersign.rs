@@ -98,9 +98,9 @@ impl Countersign {
                 // Nor does it have any credentials but those of its arguments.
                 command.env_remove("REGISTRY_AUTH_FILE").env_remove("DOCKER_CONFIG");
                 if options.offline {
-                    // Not `HTTPS_PROXY`, which the Kubernetes client would take for its own.
-                    command.env("ALL_PROXY", "http://127.0.0.1:9").env("all_proxy", "http://127.0.0.1:9");
-                    command.env_remove("HTTPS_PROXY").env_remove("https_proxy");
+                    for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+                        command.env(proxy, "http://127.0.0.1:9");
+                    }
                 }
                 Ok(command)
             },

@@ -50,4 +50,3 @@ pub mod sigstore;
 pub mod stack;
 pub mod tools;
 pub mod tuf;
-pub mod tuf_folder;

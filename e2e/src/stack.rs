@@ -398,6 +398,14 @@ impl<'s> Sandbox<'s> {
         Ok(outcome)
     }
 
+    /// Waits until the API server reaches the instance that judges here, which has just come back at another address.
+    pub fn eventually_reached(&self) -> Result<()> {
+        let canary = self.canary();
+        eventually("the API server does not reach countersign", EFFECT_LIMIT, || {
+            Ok((!matches!(self.try_pod(&canary)?, Answer::Refused(_))).then_some(()))
+        })
+    }
+
     /// Waits until our webhook would deny the Pod with a message that holds all `parts`.
     pub fn eventually_denied(&self, pod: &Value, parts: &[&str]) -> Result<()> {
         self.eventually(pod, |answer| answer.is_denied(parts)).with_context(|| format!("not denied with {parts:?}"))

@@ -21,6 +21,9 @@ use crate::tools::{Tools, repository_root};
 /// The target with the Sigstore trusted root.
 pub const TRUSTED_ROOT: &str = "trusted_root.json";
 
+/// More than any file of a repository may have.
+const BLOAT_BYTES: usize = 8 << 20;
+
 /// A TUF repository that python-tuf writes, and its mirror.
 #[derive(Debug)]
 pub struct TufRepository {
@@ -47,6 +50,8 @@ pub enum Serving {
     Kept(PathBuf),
     /// The repository as it is, but for one change in every file whose name ends so. Metadata stays well-formed: it expires later.
     Tampered(&'static str),
+    /// The repository as it is, with a lot of blanks after every file whose name ends so.
+    Bloated(&'static str),
 }
 
 impl Mirror {
@@ -60,7 +65,10 @@ impl Mirror {
                 // The server has seen to it that the path stays inside.
                 Serving::Kept(folder) => fs::read(folder.join(path)).ok(),
                 Serving::Tampered(end) if path.ends_with(end) => content.as_deref().map(tampered),
-                Serving::Newest | Serving::Tampered(_) => content,
+                Serving::Bloated(end) if path.ends_with(end) => {
+                    content.map(|content| [content, vec![b' '; BLOAT_BYTES]].concat())
+                }
+                Serving::Newest | Serving::Tampered(_) | Serving::Bloated(_) => content,
             }
         };
         let server = FileServer::start_tls(folder, Box::new(edit), &authority.serving()?)?;

@@ -19,7 +19,7 @@ pub(crate) const CASES: &[Case] = &[
         Run::Admission(configuration),
     ),
     ("a policy tells whether it can be judged by", Run::Admission(status)),
-    ("the Lease moves when its holder ends, and when it dies", Run::Admission(lease)),
+    ("the Lease moves when its holder ends, and when it dies", Run::Alone(lease)),
     ("a revoked digest is denied within a second, whoever governs it", Run::Admission(revoked)),
     ("what a revoked index holds is denied by itself too", Run::Admission(revoked_index)),
     ("a broken trust root keeps nobody from being ready", Run::Admission(broken_root)),

@@ -1,8 +1,8 @@
 //! The cluster's own rules: delegations to namespaces, and feeds through a TUF repository. They hold for all, so that each case ends by
 //! taking them away.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -11,13 +11,13 @@ use countersign_e2e::kubectl::Kubectl;
 use countersign_e2e::manifest::{pod, signed_by};
 use countersign_e2e::process::eventually;
 use countersign_e2e::stack::Sandbox;
-use countersign_e2e::tuf_folder::TufRepository;
 use serde_json::{Value, json};
 
-use crate::{Case, Run};
+use crate::own_repository::{OwnRepository, put_back};
+use crate::{Case, RULES, Run};
 
 pub(crate) const CASES: &[Case] = &[
-    ("a policy of a namespace counts as far as it is delegated", Run::Admission(delegated)),
+    ("a policy of a namespace counts as far as it is delegated", Run::Alone(delegated)),
     ("what a feed delivers is in force, and a repository that goes back lifts nothing", Run::Admission(delivered)),
 ];
 
@@ -109,20 +109,20 @@ fn delegated(sandbox: &Sandbox<'_>) -> Result<()> {
 }
 
 /// Publishes a feed; what is published then.
-fn publish(repository: &mut TufRepository, feed: &Value) -> Result<Vec<(PathBuf, Vec<u8>)>> {
-    let root = include_bytes!("../../tests/data/bundles/sigstore-java--rekor-v2/trusted_root.json");
-    let feed = feed.to_string().into_bytes();
-    repository.publish(&BTreeMap::from([("trusted_root.json", &root[..]), ("feed.json", &feed)]))?;
-    repository.files()
+fn publish(repository: &mut OwnRepository, feed: &Value) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    repository.deliver("feed.json", feed)?;
+    Ok(repository.published())
 }
 
 fn delivered(sandbox: &Sandbox<'_>) -> Result<()> {
+    let _rules = RULES.lock().unwrap_or_else(PoisonError::into_inner);
     let stack = sandbox.stack();
     let kubectl = stack.cluster.kubectl();
-    let mut repository = TufRepository::new(&stack.new_folder()?)?;
+    let root = include_str!("../../tests/data/bundles/sigstore-java--rekor-v2/trusted_root.json");
+    let mut repository = OwnRepository::create(&stack.new_folder()?, &serde_json::from_str(root)?)?;
     publish(&mut repository, &json!([]))?;
     let name = "e2e-feeds";
-    let spec = json!({"tuf": {"mirror": repository.mirror(), "root": {"inline": repository.root()?}}});
+    let spec = json!({"tuf": {"mirror": format!("file://{}", repository.public().display()), "root": {"inline": repository.first_root()?}}});
     kubectl.accepts(&["create"], Some(&object("SignatureTrustRoot", name, &spec)))?;
     let image = stack.with_referrers.push_minimal(&sandbox.path("app"), &sandbox.path("app"))?;
     stack.cosign.sign(&stack.key, &image, Format::Bundle)?;
@@ -164,12 +164,12 @@ fn delivered(sandbox: &Sandbox<'_>) -> Result<()> {
     // Nobody governs it there, and it is denied all the same.
     let ungoverned = sandbox.labelled("ungoverned", &json!({}))?;
     ungoverned.rejects(&app, &["[Revoked]"])?;
-    let newest = repository.files()?;
-    repository.put_back(&before)?;
+    let newest = repository.published();
+    put_back(&before)?;
     let message = eventually_says(kubectl, "FeedsDelivered", "TufRollback")?;
     ensure!(message.contains("acme"), "{message}");
     sandbox.rejects(&app, &["[Revoked]"])?;
-    repository.put_back(&newest)?;
+    put_back(&newest)?;
     eventually_says(kubectl, "FeedsDelivered", "Delivered")?;
     drop(rules);
     sandbox.eventually_admitted(&app)?;

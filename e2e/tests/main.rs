@@ -24,12 +24,15 @@ mod keyless;
 mod keys;
 mod monitor;
 mod online;
+mod own_repository;
 mod policies;
 mod private_sigstore;
 mod proofs;
 mod registries;
 mod revocations;
 mod trust_roots;
+#[path = "../../tests/support/tuf_writer.rs"]
+mod tuf_writer;
 mod updates;
 mod workloads;
 
@@ -58,12 +61,19 @@ const WORKERS: usize = 2;
 pub(crate) enum Run {
     /// A namespace of its own, judged by countersign.
     Admission(fn(&Sandbox<'_>) -> Result<()>),
+    /// The same, while no other case runs: it changes what holds for the whole cluster, or has a second installation, which writes the
+    /// status of everybody's objects too.
+    Alone(fn(&Sandbox<'_>) -> Result<()>),
     /// Only the tools: shows that the test's own parts do what the other cases take for granted.
     Stack(fn(&Stack) -> Result<()>),
 }
 
+/// In this order, so that those that wait long do so beside those that do not, and those that read Events come before there are many.
 const FEATURES: &[(&str, &[Case])] = &[
     ("registries", registries::CASES),
+    ("controllers", controllers::CASES),
+    ("trust roots", trust_roots::CASES),
+    ("feeds", feeds::CASES),
     ("keyless", keyless::CASES),
     ("keys", keys::CASES),
     ("private sigstore", private_sigstore::CASES),
@@ -74,11 +84,8 @@ const FEATURES: &[(&str, &[Case])] = &[
     ("updates", updates::CASES),
     ("policies", policies::CASES),
     ("configuration", configuration::CASES),
-    ("controllers", controllers::CASES),
-    ("trust roots", trust_roots::CASES),
     ("revocations", revocations::CASES),
     ("monitor", monitor::CASES),
-    ("feeds", feeds::CASES),
     ("failure", failure::CASES),
 ];
 
@@ -135,20 +142,26 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs cases, [`WORKERS`] at a time; returns the names of those that failed.
+/// Runs cases, [`WORKERS`] at a time, and then those that must be alone; returns the names of those that failed.
 fn run_all<'c>(stack: &Stack, cases: &'c [Selected]) -> Vec<&'c str> {
+    let (alone, together): (Vec<&Selected>, Vec<&Selected>) =
+        cases.iter().partition(|(_, _, run)| matches!(run, Run::Alone(_)));
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let run = |(name, namespace, run): &'c Selected| {
+        if !run_one(stack, name, namespace, *run) {
+            failed.lock().unwrap_or_else(PoisonError::into_inner).push(name.as_str());
+        }
+    };
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                while let Some((name, namespace, run)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if !run_one(stack, name, namespace, *run) {
-                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(name.as_str());
-                    }
+                while let Some(case) = together.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    run(case);
                 }
             });
         }
     });
+    alone.into_iter().for_each(run);
     failed.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -156,7 +169,7 @@ fn run_all<'c>(stack: &Stack, cases: &'c [Selected]) -> Vec<&'c str> {
 fn run_one(stack: &Stack, name: &str, namespace: &str, run: Run) -> bool {
     let start = Instant::now();
     let result = match run {
-        Run::Admission(case) => Sandbox::new(stack, namespace).and_then(|sandbox| case(&sandbox)),
+        Run::Admission(case) | Run::Alone(case) => Sandbox::new(stack, namespace).and_then(|sandbox| case(&sandbox)),
         Run::Stack(case) => case(stack),
     };
     let seconds = start.elapsed().as_secs_f64();
@@ -169,6 +182,9 @@ fn run_one(stack: &Stack, name: &str, namespace: &str, run: Run) -> bool {
     }
     result.is_ok()
 }
+
+/// Held by cases that want to know what the rules of the cluster say of images that nobody governs.
+pub(crate) static RULES: Mutex<()> = Mutex::new(());
 
 /// Prints a figure that a case measured.
 pub(crate) fn say(text: &str) {

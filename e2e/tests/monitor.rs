@@ -13,11 +13,11 @@ use crate::private_sigstore::{ALICE, by, push, push_signed, sign};
 use crate::{Case, Run};
 
 pub(crate) const CASES: &[Case] =
-    &[("a log that shows two histories under its own key is told of once, over a restart too", Run::Admission(fork))];
+    &[("a log that shows two histories under its own key is told of once, over a restart too", Run::Alone(fork))];
 
 /// A hang guard; what is awaited takes some seconds.
 const LIMIT: Duration = Duration::from_mins(1);
-/// The trust root of this case: the private instance's, whose log is read where its tiles are served.
+/// The trust root of this case: the private instance's, alone.
 const ROOT: &str = "watched";
 /// Where the instances of this case keep what they remember.
 const NAMESPACE: &str = "e2e-monitor";
@@ -43,7 +43,7 @@ fn fork(sandbox: &Sandbox<'_>) -> Result<()> {
     };
     stack.create_own_namespace(NAMESPACE)?;
     stack.let_suggest()?;
-    let root = format!("{ROOT}={}", sigstore.private.watched_root()?.display());
+    let root = format!("{ROOT}={}", sigstore.private.services().trusted_root.display());
     let arguments = ["--trust-root", &root, "--monitor-logs", "--monitor-interval", "1"];
     // By one name, so that the webhook of the first is that of the second.
     let start = || -> Result<Countersign> {

@@ -1,12 +1,14 @@
 //! Policies that come, change, go, and cannot be parsed; images that no policy selects.
 
+use std::sync::PoisonError;
+
 use anyhow::{Context, Result, ensure};
 use countersign_e2e::cosign::Format;
 use countersign_e2e::manifest::{pod, signed_by};
 use countersign_e2e::stack::Sandbox;
 use serde_json::{Value, json};
 
-use crate::{Case, Run};
+use crate::{Case, RULES, Run};
 
 pub(crate) const CASES: &[Case] = &[
     ("a stored policy with an unknown field denies what it selects until it is deleted", Run::Admission(unknown_field)),
@@ -172,6 +174,7 @@ fn warning(sandbox: &Sandbox<'_>) -> Result<()> {
 }
 
 fn unmatched(sandbox: &Sandbox<'_>) -> Result<()> {
+    let _rules = RULES.lock().unwrap_or_else(PoisonError::into_inner);
     let stack = sandbox.stack();
     let _strict = stack.start_instance("strict", "Deny", &[])?;
     let strict = sandbox.with_instance("strict")?;

@@ -270,23 +270,34 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Error> {
 
 pub(super) async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, Error> {
     const DOING: &str = "configuring the Kubernetes client";
-    let config = match kubeconfig {
-        Some(path) => {
-            let unreadable = |error| input::unreadable(&path, &kubeconfig_reason(&error));
-            let kubeconfig = Kubeconfig::read_from(&path).map_err(unreadable)?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .map_err(|error| surroundings(DOING, &error))?
-        }
-        None => Config::infer().await.map_err(|error| {
+    let names_proxy;
+    let mut config = if let Some(path) = kubeconfig {
+        let unreadable = |error| input::unreadable(&path, &kubeconfig_reason(&error));
+        let kubeconfig = Kubeconfig::read_from(&path).map_err(unreadable)?;
+        names_proxy = self::names_proxy(&kubeconfig);
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .map_err(|error| surroundings(DOING, &error))?
+    } else {
+        names_proxy = Kubeconfig::read().is_ok_and(|kubeconfig| self::names_proxy(&kubeconfig));
+        Config::infer().await.map_err(|error| {
             let kubeconfig = error.source().and_then(|source| source.downcast_ref::<KubeconfigError>());
             match kubeconfig {
                 Some(broken @ KubeconfigError::Parse(_)) => surroundings(DOING, &kubeconfig_reason(broken)),
                 _ => surroundings(DOING, &error),
             }
-        })?,
+        })?
     };
+    // kube takes `HTTPS_PROXY` for the API server whatever `NO_PROXY` says, and has no proxy built in: it would not start. The API server
+    // is asked directly, as in a pod; one that a kubeconfig itself names is an error, and not passed over.
+    if !names_proxy {
+        config.proxy_url = None;
+    }
     Client::try_from(config).map_err(|error| surroundings(DOING, &error))
+}
+
+fn names_proxy(kubeconfig: &Kubeconfig) -> bool {
+    kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref()).any(|cluster| cluster.proxy_url.is_some())
 }
 
 /// Why a kubeconfig cannot be used, without its lines: what stands beside the mistake may be a token.

@@ -442,7 +442,7 @@ mod tests {
             let metadata = json!({"metadata": {"name": "team-a", "labels": {"team": team}}});
             let namespace = serde_json::from_value(metadata).unwrap();
             state.namespaces.objects.take(Event::Apply(kinds::namespace(namespace)));
-            let all = all(&state, &store);
+            let all = all(&state, &store, &[]);
             let config = all.iter().find(|report| report.target.kind == Kind::Config).unwrap();
             assert_eq!(config.wanted.conditions["FeedsFresh"].reason, "NoFeeds");
             let policy = all.iter().find(|report| report.target.kind == Kind::NamespacePolicy).unwrap();

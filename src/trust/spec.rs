@@ -203,6 +203,12 @@ impl RootSpec {
                 let reason = "no certificate is in it".to_owned();
                 return Err(RootSpecError::Field { field: "spec.ca".to_owned(), reason });
             }
+            for der in &found {
+                webpki::anchor_from_trusted_cert(&der.as_slice().into()).map_err(|error| {
+                    let reason = format!("it holds a certificate that does not parse: {error}");
+                    RootSpecError::Field { field: "spec.ca".to_owned(), reason }
+                })?;
+            }
         }
         let text = serde_json::to_vec(&(&name, &spec)).unwrap_or_default();
         Ok(Self {

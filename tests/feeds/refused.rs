@@ -81,7 +81,7 @@ async fn expired_metadata_is_no_delivery_and_ends_freshness() {
     let bench = Bench::start(&json!([])).await;
     let rules = rules(&json!({"maxAge": "7d"}));
     bench.served.edit(|repository| {
-        repository.expire(later(1));
+        repository.expire(&later(1));
         repository.publish();
     });
     bench.feeds.declare(&rules);
@@ -96,7 +96,7 @@ async fn expired_metadata_is_no_delivery_and_ends_freshness() {
     let (answer, text) = bench.judge(&image, APP, &key_policies, &rules).await;
     assert!(answer != Answer::Allow && text.contains("[FeedStale]"), "{text}");
     bench.served.edit(|repository| {
-        repository.expire(later(3));
+        repository.expire(&later(3));
         repository.publish();
     });
     bench.until("fresh", |status| status.fresh_until == Some(later(3))).await;

@@ -98,7 +98,7 @@ async fn a_change_of_the_role_flips_the_verdict() {
 #[tokio::test]
 async fn what_was_verified_counts_until_it_expires() {
     let bench = Bench::start(&json!([])).await;
-    bench.served.edit(|repository| repository.expire(later(1)));
+    bench.served.edit(|repository| repository.expire(&later(1)));
     delegate(&bench, &[fulcio(ALICE, ISSUER)]);
     declare(&bench);
     let alice = bench.image("app", ALICE);

@@ -116,7 +116,7 @@ async fn a_target_that_is_no_trusted_root_is_refused() {
 #[tokio::test]
 async fn a_clock_that_is_far_off_opens_nothing() {
     let (served, bench, old) = accepted().await;
-    served.edit(|repository| repository.expire(later(24)));
+    served.edit(|repository| repository.expire(&later(24)));
     served.edit(Repository::publish);
     assert_eq!(code(&bench.refresh().await), "ok");
     bench.set_clock("2200-01-01T00:00:00Z".parse().unwrap());
@@ -127,7 +127,7 @@ async fn a_clock_that_is_far_off_opens_nothing() {
     bench.set_clock("1999-01-01T00:00:00Z".parse().unwrap());
     assert_eq!(code(&bench.refresh().await), "ok");
     served.edit(|repository| {
-        repository.expire(noon() - jiff::SignedDuration::from_hours(1));
+        repository.expire(&(noon() - jiff::SignedDuration::from_hours(1)));
         repository.publish();
     });
     assert_eq!(code(&bench.refresh().await), "TufMetadataExpired", "it had expired when the last one was accepted");

@@ -15,7 +15,7 @@ use super::authorities;
 use super::issuer::Issuer;
 use crate::cosign::Cosign;
 use crate::files::FileServer;
-use crate::http::{client, serve_tiles};
+use crate::http::client;
 use crate::process::{Process, start_on_free_ports};
 use crate::tools::Tools;
 
@@ -175,17 +175,6 @@ impl Instance {
     /// What signers need.
     pub fn services(&self) -> &Services {
         &self.services
-    }
-
-    /// A trusted root that is the instance's, with its log where its tiles are served.
-    pub fn watched_root(&self) -> Result<PathBuf> {
-        let port = self.addresses.log.rsplit(':').next().unwrap_or_default();
-        let tiles = serve_tiles(self.folder.join(format!("log-{port}")))?;
-        let file = &self.services.trusted_root;
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let watched = self.folder.join("trusted-root-watched.json");
-        fs::write(&watched, text.replace(&self.addresses.log, &tiles))?;
-        Ok(watched)
     }
 
     /// Another history of the instance's log: a second server with the log's own key and name, which begins anew.

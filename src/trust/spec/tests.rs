@@ -29,6 +29,10 @@ fn with(mut spec: Value, pointer: &str, field: &str, value: Value) -> Value {
     spec
 }
 
+fn pem(label: &str, base64: &Value) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64.as_str().unwrap())
+}
+
 fn reason(name: &str, spec: &Value) -> String {
     parse(name, spec).unwrap_err().to_string()
 }
@@ -174,6 +178,17 @@ fn the_pinned_root_and_the_target_are_what_they_claim() {
 }
 
 #[test]
+fn the_authorities_of_a_mirror_are_certificates() {
+    let root: Value = serde_json::from_str(TrustMaterial::embedded_json(PUBLIC_GOOD).unwrap()).unwrap();
+    let good = pem("CERTIFICATE", &root["certificateAuthorities"][0]["certChain"]["certificates"][0]["rawBytes"]);
+    let with_ca = |ca: &str| parse("own", &with(tuf(), "", "ca", json!(ca)));
+    assert!(with_ca(&good).is_ok());
+    for bad in ["", "x", &good.replacen("MII", "NII", 1), &pem("PUBLIC KEY", &json!("AAAA"))] {
+        assert!(with_ca(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn keys_in_the_object_do_not_age() {
     let json = TrustMaterial::embedded_json(PUBLIC_GOOD).unwrap();
     let spec = json!({"trustedRoot": json});
@@ -198,9 +213,6 @@ fn keys_in_the_object_do_not_age() {
 fn services_can_be_listed_one_by_one() {
     use base64::Engine as _;
     let root: Value = serde_json::from_str(TrustMaterial::embedded_json(PUBLIC_GOOD).unwrap()).unwrap();
-    let pem = |label: &str, raw: &Value| {
-        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", raw.as_str().unwrap())
-    };
     let chain = root["certificateAuthorities"][1]["certChain"]["certificates"].as_array().unwrap();
     let chain: String = chain.iter().map(|certificate| pem("CERTIFICATE", &certificate["rawBytes"])).collect();
     let log = &root["tlogs"][0];
