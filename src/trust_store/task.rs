@@ -165,18 +165,8 @@ impl Task {
             self.unsaved = Some(holdings.write());
             self.holdings = holdings;
         }
+        let unkept = self.keep(&store).await;
         let name = self.spec.name();
-        let mut unkept = None;
-        // Kept before it is published: what is judged by must not be forgotten by a restart.
-        if let Some(files) = &self.unsaved {
-            match store.archive.save(name, files.clone()).await {
-                Ok(()) => self.unsaved = None,
-                Err(error) => {
-                    tracing::warn!(root = name, %error, "accepted metadata of a trust root cannot be kept");
-                    unkept = Some(error.to_string());
-                }
-            }
-        }
         let mut progress = self.record.lock();
         progress.holdings = self.holdings.clone();
         progress.status.notes = notes;
@@ -208,6 +198,21 @@ impl Task {
         self.next = Instant::now() + self.wait();
         store.publish();
         Some(changed)
+    }
+
+    /// Keeps what the archive does not have yet, before anybody judges by it: a restart must not forget it. Why it is not kept.
+    async fn keep(&mut self, store: &TrustStore) -> Option<String> {
+        let (files, name) = (self.unsaved.as_ref()?, self.spec.name());
+        match store.archive.save(name, files.clone()).await {
+            Ok(()) => {
+                self.unsaved = None;
+                None
+            }
+            Err(error) => {
+                tracing::warn!(root = name, %error, "accepted metadata of a trust root cannot be kept");
+                Some(error.to_string())
+            }
+        }
     }
 
     async fn answer(&mut self, command: Command) {
@@ -243,6 +248,8 @@ impl Task {
         };
         let found = tokio::time::timeout(limit, work).await.unwrap_or(Err(RefreshError::Timeout { limit }));
         self.rise(client.files());
+        let unkept = self.keep(&store).await;
+        self.record.lock().status.unkept = unkept;
         found
     }
 

@@ -85,6 +85,25 @@ async fn a_refresh_that_fails_half_way_raises_the_floor() {
     assert!(["TufThresholdNotMet", "TufRollback"].contains(&code(&status)), "{}", code(&status));
 }
 
+/// What answered a question about a role or a target counts as seen too, long before the next refresh.
+#[tokio::test]
+async fn what_a_question_has_seen_is_kept() {
+    let root = fresh_root();
+    let archive: Arc<dyn Archive> = Arc::new(MemoryArchive::default());
+    let served = Served::start(Repository::new(TARGET, root.as_bytes())).await;
+    let (bench, _) = restarted(&archive, &served).await;
+    let before = served.edit(|repository| repository.clone());
+    served.edit(Repository::publish);
+    let asked = bench.store.role_keys("own", "release", Instant::now() + HANG).await;
+    assert_eq!(asked.unwrap_err().code(), "TufRoleMissing");
+    drop(bench);
+    let newest = served.edit(|repository| std::mem::replace(repository, before));
+    let (bench, status) = restarted(&archive, &served).await;
+    assert_eq!((code(&status), bench.trusted()), ("TufRollback", Some(digest(&root))));
+    served.edit(|repository| *repository = newest);
+    assert_eq!(code(&bench.refresh().await), "ok");
+}
+
 /// An archive that says nothing, or lies.
 #[tokio::test]
 async fn an_archive_that_cannot_be_believed_leaves_nothing_usable_until_a_refresh() {
