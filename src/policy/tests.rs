@@ -8,7 +8,7 @@ use super::*;
 use crate::api::OnStale;
 use crate::image::Digest;
 use crate::revocation::Revocations;
-use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, RootProblem, TrustRoots};
+use crate::trust::{GITHUB, PUBLIC_GOOD, PublicKey, RootProblem, TrustMaterial, TrustRoots};
 use crate::verify::fixtures::{
     BUNDLE, DSSE, bytes, candidate, confirmed, gathered, image, legacy, root, slsa, tree, without,
 };
@@ -581,7 +581,8 @@ fn identities_of_a_delegated_role_are_those_that_it_names() {
     let judge = |spec: &Value, name: RoleName, state: Result<RoleIdentities, RoleUnavailable>| {
         let mut roles = TufRoles::default();
         roles.insert(name, state);
-        let roots = TrustRoots::embedded().unwrap().with_roles(roles);
+        let mut roots = TrustRoots::embedded().unwrap().with_roles(roles);
+        roots.insert(TrustMaterial::parse("acme", TrustMaterial::embedded_json(PUBLIC_GOOD).unwrap()).unwrap());
         evaluate(&parse(spec), &found, &[], &roots, &Revocations::none(), now())
     };
     let named = |named: &[(&str, &str)]| {

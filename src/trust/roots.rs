@@ -151,14 +151,16 @@ impl TrustRoots {
         Some(roots)
     }
 
-    /// Who may sign for a delegated role. Where its root counts no longer because of its age, neither does what the role says.
+    /// Who may sign for a delegated role. Where its root counts for nothing, because of its age, or because it is declared no longer or
+    /// cannot be used, neither does what its repository said of the role.
     ///
     /// # Errors
     /// Nobody can say.
     pub fn role(&self, role: &RoleName, now: Timestamp) -> Result<&[FulcioIdentity], RoleUnavailable> {
         match self.usable(&role.trust_root, now) {
             Err(RootProblem::Stale { since, .. }) => Err(RoleUnavailable::Stale { until: since }),
-            _ => self.roles.find(role, now),
+            Err(problem) => Err(RoleUnavailable::Unverified { reason: problem.to_string() }),
+            Ok(_) => self.roles.find(role, now),
         }
     }
 
@@ -171,7 +173,7 @@ impl TrustRoots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::{GITHUB, PUBLIC_GOOD, STAGING, instance};
+    use crate::trust::{GITHUB, PUBLIC_GOOD, RoleIdentities, STAGING, instance};
 
     #[test]
     fn a_root_counts_up_to_its_last_fresh_moment() {
@@ -195,6 +197,29 @@ mod tests {
         assert_eq!(roots.usable(PUBLIC_GOOD, until).unwrap_err().code(), "TrustRootUnavailable");
         assert!(roots.find(PUBLIC_GOOD).is_none());
         assert_eq!(roots.usable("other", until).unwrap_err().code(), "TrustRootUnknown");
+    }
+
+    #[test]
+    fn a_role_counts_no_longer_than_its_root() {
+        let name = RoleName { trust_root: "own".to_owned(), role: "release".to_owned() };
+        let alice = FulcioIdentity { identity: "alice".to_owned(), issuer: "issuer".to_owned() };
+        let until: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        let mut known = TufRoles::default();
+        known.insert(name.clone(), Ok(RoleIdentities { identities: vec![alice.clone()], until }));
+        let mut roots = TrustRoots::default().with_roles(known);
+        let said = |roots: &TrustRoots| roots.role(&name, until).map(<[FulcioIdentity]>::to_vec);
+        let json = TrustMaterial::embedded_json(STAGING).unwrap();
+        roots.insert(TrustMaterial::parse("other", json).unwrap());
+        let withdrawn = RoleUnavailable::Unverified { reason: "there is no trust root named own".to_owned() };
+        assert_eq!(said(&roots), Err(withdrawn), "another root is none");
+        let material = TrustMaterial::parse("own", json).unwrap();
+        roots.insert(material.clone());
+        assert_eq!(said(&roots), Ok(vec![alice]));
+        roots.insert_unavailable("own", "its object is broken");
+        assert!(matches!(said(&roots), Err(RoleUnavailable::Unverified { reason }) if reason.contains("is broken")));
+        let before = until - jiff::SignedDuration::from_secs(1);
+        roots.insert_until(material, Some(before), OnStale::Error);
+        assert_eq!(said(&roots), Err(RoleUnavailable::Stale { until: before }));
     }
 
     #[test]
