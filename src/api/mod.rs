@@ -2,11 +2,12 @@
 //!
 //! Data only: what the API server stores and what policy files hold, field by field. No meaning is given here; `policy` parses
 //! these types into what can be evaluated. Every struct refuses unknown fields, because a misspelt restriction that is silently
-//! dropped is an open door.
+//! dropped is an open door; `shape` refuses what serde would still drop or turn round.
 
 mod cluster_signature_policy;
 mod countersign_config;
 mod schema;
+mod shape;
 mod signature_policy;
 mod signature_revocation;
 mod signature_trust_root;
@@ -22,6 +23,7 @@ pub use countersign_config::{
     FeedStatus, Unmatched,
 };
 pub use schema::custom_resource_definitions;
+pub use shape::{Misshapen, check_kinds_of_nodes, check_no_null};
 pub use signature_policy::{SignaturePolicy, SignaturePolicySpec, SignaturePolicyStatus};
 pub use signature_revocation::{
     DistrustedService, RevokedArtifact, RevokedCertificate, RevokedIdentity, RevokedKey, RevokedLogEntry,

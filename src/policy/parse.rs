@@ -263,10 +263,11 @@ impl InvalidPolicy {
 /// Reads an object of this kind and our version: its metadata and its spec.
 pub(super) fn read<S: DeserializeOwned + Serialize>(object: &Value, kind: &str) -> Result<(Metadata, S), PolicyError> {
     check_kind(object, kind)?;
-    check_no_null(object)?;
+    let shape = |found: api::Misshapen| PolicyError::Shape { path: found.path, reason: found.reason };
+    api::check_no_null(object).map_err(shape)?;
     let Object { metadata, spec, .. } = serde_path_to_error::deserialize(object)
         .map_err(|error| PolicyError::Shape { path: error.path().to_string(), reason: error.inner().to_string() })?;
-    check_kinds_of_nodes(object, &spec)?;
+    api::check_kinds_of_nodes(object, &spec).map_err(shape)?;
     check_length("metadata.name", &metadata.name, 253)?;
     Ok((metadata, spec))
 }
@@ -280,56 +281,6 @@ fn check_kind(object: &Value, kind: &str) -> Result<(), PolicyError> {
         }
     }
     Ok(())
-}
-
-/// Refuses null in the spec, which serde reads as a field that is not there: a restriction whose value a template left empty would be
-/// none at all. The schema allows it, because the API server keeps what older clients wrote.
-fn check_no_null(object: &Value) -> Result<(), PolicyError> {
-    match object.get("spec").and_then(|spec| null(spec, "spec")) {
-        Some(path) => {
-            Err(PolicyError::Shape { path, reason: "null says nothing; give a value or leave it out".to_owned() })
-        }
-        None => Ok(()),
-    }
-}
-
-/// The path of the first null.
-fn null(node: &Value, path: &str) -> Option<String> {
-    match node {
-        Value::Null => Some(path.to_owned()),
-        Value::Array(items) => items.iter().enumerate().find_map(|(at, item)| null(item, &format!("{path}[{at}]"))),
-        Value::Object(fields) => fields.iter().find_map(|(key, field)| null(field, &format!("{path}.{key}"))),
-        _ => None,
-    }
-}
-
-/// Refuses a list where an object is needed, and an object where a word is: serde reads both, the API server's schema does not.
-fn check_kinds_of_nodes(object: &Value, spec: &impl Serialize) -> Result<(), PolicyError> {
-    let shape = |path: &str, reason: &str| PolicyError::Shape { path: path.to_owned(), reason: reason.to_owned() };
-    if !object.get("metadata").is_some_and(Value::is_object) {
-        return Err(shape("metadata", "an object is needed"));
-    }
-    let read = serde_json::to_value(spec).map_err(|error| shape("spec", &error.to_string()))?;
-    match other_kind(object.get("spec").unwrap_or(&Value::Null), &read, "spec") {
-        Some(path) => Err(shape(&path, "it is a list, an object or a word where another of these is needed")),
-        None => Ok(()),
-    }
-}
-
-/// The path of a node that was written as another kind of JSON than it is read as. What was left out is not looked for.
-fn other_kind(written: &Value, read: &Value, path: &str) -> Option<String> {
-    match (written, read) {
-        (Value::Object(written), Value::Object(read)) => {
-            let both = read.iter().filter_map(|(key, read)| Some((key, written.get(key)?, read)));
-            both.into_iter().find_map(|(key, written, read)| other_kind(written, read, &format!("{path}.{key}")))
-        }
-        (Value::Array(written), Value::Array(read)) if written.len() == read.len() => {
-            let items = written.iter().zip(read).enumerate();
-            items.into_iter().find_map(|(at, (written, read))| other_kind(written, read, &format!("{path}[{at}]")))
-        }
-        (Value::Array(_) | Value::Object(_), _) | (_, Value::Array(_) | Value::Object(_)) => Some(path.to_owned()),
-        _ => None,
-    }
 }
 
 pub(super) fn check_count(field: &str, found: usize, minimum: usize, maximum: usize) -> Result<(), PolicyError> {

@@ -165,11 +165,14 @@ impl RootSpec {
     /// The rule that the object breaks, with the place.
     pub fn parse(object: &Value) -> Result<Self, RootSpecError> {
         check_kind(object)?;
+        let shape = |found: api::Misshapen| RootSpecError::Shape { path: found.path, reason: found.reason };
+        api::check_no_null(object).map_err(shape)?;
         let Object { metadata: Metadata { name }, spec, .. } =
             serde_path_to_error::deserialize(object).map_err(|error| RootSpecError::Shape {
                 path: error.path().to_string(),
                 reason: error.inner().to_string(),
             })?;
+        api::check_kinds_of_nodes(object, &spec).map_err(shape)?;
         check_name(&name)?;
         let operators = operators(spec.operators.as_deref().unwrap_or_default())?;
         let source = source(&name, &spec, &operators)?;

@@ -98,6 +98,28 @@ fn what_is_not_understood_is_refused() {
     assert!(RootSpec::parse(&with(stored, "/metadata", "uid", json!("1"))).is_ok());
 }
 
+/// `maxAge: null`, left over from a template whose value was empty, would be a root without any budget of its own.
+#[test]
+fn null_and_lists_are_no_way_to_leave_a_field_out() {
+    for (pointer, field, path) in [
+        ("", "maxAge", "spec.maxAge"),
+        ("", "onStale", "spec.onStale"),
+        ("", "publicGood", "spec.publicGood"),
+        ("/tuf", "target", "spec.tuf.target"),
+        ("/tuf/root", "configMapRef", "spec.tuf.root.configMapRef"),
+    ] {
+        let said = reason("own", &with(tuf(), pointer, field, json!(null)));
+        assert!(said.contains(&format!("at {path}: null")), "{path}: {said}");
+    }
+    let list = json!({"tuf": ["https://tuf.example", {"inline": pinned()}]});
+    assert!(reason("own", &list).contains("at spec.tuf"), "a list for an object");
+    assert!(matches!(parse(PUBLIC_GOOD, &json!({"publicGood": []})), Err(RootSpecError::Shape { .. })));
+    assert!(parse("own", &tuf()).is_ok() && parse(PUBLIC_GOOD, &json!({"publicGood": {}})).is_ok());
+    // What others write beside the spec is theirs.
+    let stored = with(object("own", &tuf()), "/metadata", "creationTimestamp", json!(null));
+    assert!(RootSpec::parse(&with(stored, "", "status", json!(null))).is_ok());
+}
+
 #[test]
 fn ages_have_bounds_and_defaults() {
     let read = |max_age: Option<&str>, interval: Option<&str>| {
