@@ -18,6 +18,8 @@ use crate::trust::TrustMaterial;
 const ACCEPTED: &str = "accepted/";
 /// The file that says when the accepted set was refreshed.
 const REFRESHED: &str = "refreshed-at";
+/// The file with the latest time that was ever told, where that is another.
+const LATEST: &str = "latest-time";
 
 /// What is known of a root's repository.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -25,8 +27,11 @@ pub(super) struct Holdings {
     floor: Files,
     /// None: the floor is it, if anything was accepted.
     accepted: Option<Files>,
-    /// None: nothing was ever accepted.
+    /// When the accepted set was refreshed, by a clock that nothing has contradicted yet: ages are counted from here. None: nothing was
+    /// ever accepted.
     refreshed: Option<Timestamp>,
+    /// What the clock said when something was accepted, where it was set back since: what had expired by then stays expired.
+    latest: Option<Timestamp>,
 }
 
 /// What a repository delivered.
@@ -62,10 +67,15 @@ impl Holdings {
     pub(super) fn read(files: Files) -> Self {
         let mut holdings = Self::default();
         for (name, bytes) in files {
+            // That there was a time counts more than which: without it, everything is as old as can be.
+            let time = |bytes: &[u8]| {
+                let text = std::str::from_utf8(bytes).unwrap_or_default();
+                Some(text.parse().unwrap_or(Timestamp::UNIX_EPOCH))
+            };
             if name == REFRESHED {
-                let text = String::from_utf8(bytes).unwrap_or_default();
-                // That there was a time counts more than which: without it, everything is as old as can be.
-                holdings.refreshed = Some(text.parse().unwrap_or(Timestamp::UNIX_EPOCH));
+                holdings.refreshed = time(&bytes);
+            } else if name == LATEST {
+                holdings.latest = time(&bytes);
             } else if let Some(name) = name.strip_prefix(ACCEPTED) {
                 holdings.accepted.get_or_insert_default().insert(name.to_owned(), bytes);
             } else {
@@ -81,8 +91,10 @@ impl Holdings {
         for (name, bytes) in self.accepted.iter().flatten() {
             files.insert(format!("{ACCEPTED}{name}"), bytes.clone());
         }
-        if let Some(refreshed) = self.refreshed {
-            files.insert(REFRESHED.to_owned(), refreshed.to_string().into_bytes());
+        for (name, time) in [(REFRESHED, self.refreshed), (LATEST, self.latest)] {
+            if let Some(time) = time {
+                files.insert(name.to_owned(), time.to_string().into_bytes());
+            }
         }
         files
     }
@@ -90,6 +102,22 @@ impl Holdings {
     /// When the accepted set was refreshed; none: nothing was ever accepted.
     pub(super) fn refreshed(&self) -> Option<Timestamp> {
         self.refreshed
+    }
+
+    /// The time to hold expiry dates against: a clock that was set back makes nothing valid again that had expired before.
+    pub(super) fn time(&self, now: Timestamp) -> Timestamp {
+        [self.refreshed, self.latest].into_iter().flatten().fold(now, Timestamp::max)
+    }
+
+    /// Takes note of the time. What was accepted while the clock ran ahead was accepted now at the latest, or its age would begin in the
+    /// future and last longer than it may. Whether that was so.
+    pub(super) fn correct(&mut self, now: Timestamp) -> bool {
+        let ran_ahead = self.refreshed.is_some_and(|refreshed| refreshed > now);
+        if ran_ahead {
+            self.latest = Some(self.time(now));
+            self.refreshed = Some(now);
+        }
+        ran_ahead
     }
 
     /// What was verified so far, whatever became of it.
@@ -108,7 +136,8 @@ impl Holdings {
     }
 
     fn accept(&mut self, files: Files, now: Timestamp) {
-        *self = Self { floor: files, accepted: None, refreshed: Some(now) };
+        let latest = Some(self.time(now)).filter(|latest| *latest > now);
+        *self = Self { floor: files, accepted: None, refreshed: Some(now), latest };
     }
 }
 
@@ -167,10 +196,9 @@ pub(super) async fn refresh(
         Err(error) => return Attempt { holdings, notes: Vec::new(), result: Err(error) },
     };
     let watched = client.watch();
-    // A clock that was set back makes nothing valid again that had expired before.
-    let now = holdings.refreshed.map_or(now, |before| before.max(now));
-    let work = tokio::time::timeout(limit, deliver(&mut client, wanted, now)).await;
+    let work = tokio::time::timeout(limit, deliver(&mut client, wanted, holdings.time(now))).await;
     let result = work.unwrap_or(Err(RefreshError::Timeout { limit }));
+    let result = result.map(|delivered| Delivered { refreshed: now, ..delivered });
     match &result {
         Ok(_) => holdings.accept(watched.files(), now),
         Err(_) => holdings.rise(watched.files()),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::archive::Files;
 use super::client::{RoleKeys, TufClient, VerifiedTarget};
-use super::refresh::{Attempt, Holdings, Wanted, recall, refresh};
+use super::refresh::{Attempt, Delivered, Holdings, Wanted, recall, refresh};
 use super::status::Failure;
 use super::store::{Record, TrustStore};
 use super::{HttpOptions, Mirror, MirrorError, RefreshError};
@@ -112,7 +112,9 @@ impl Task {
         };
         let Some(tuf) = self.tuf() else { return };
         let Some(root) = pinned(&tuf) else { return };
-        let read = Holdings::read(files);
+        let Some(now) = self.store.upgrade().map(|store| (store.options.clock)()) else { return };
+        let mut read = Holdings::read(files);
+        let is_corrected = read.correct(now);
         let (holdings, result) = recall(&self.wanted(&tuf, &root), read).await;
         let mut progress = self.record.lock();
         progress.unusable = None;
@@ -125,6 +127,8 @@ impl Task {
             }
             Ok(None) | Err(_) if inherited.is_some() => self.holdings = progress.holdings.clone(),
             Ok(Some(delivered)) => {
+                // A further restart would begin the age once more.
+                self.unsaved = is_corrected.then(|| holdings.write());
                 self.holdings = holdings;
                 progress.accept(delivered);
             }
@@ -157,9 +161,11 @@ impl Task {
         self.last = Some(Instant::now());
         let tuf = self.tuf()?;
         let root = pinned(&tuf)?;
+        let mut before = self.holdings.clone();
+        before.correct(now);
         let Attempt { holdings, notes, result } = match self.mirror(&store, &tuf).await {
-            Ok(mirror) => refresh(&self.wanted(&tuf, &root), mirror, self.holdings.clone(), now, limit).await,
-            Err(error) => Attempt { holdings: self.holdings.clone(), notes: Vec::new(), result: Err(error.into()) },
+            Ok(mirror) => refresh(&self.wanted(&tuf, &root), mirror, before, now, limit).await,
+            Err(error) => Attempt { holdings: before, notes: Vec::new(), result: Err(error.into()) },
         };
         if holdings != self.holdings {
             self.unsaved = Some(holdings.write());
@@ -184,6 +190,10 @@ impl Task {
                 progress.accept(delivered);
             }
             Err(error) => {
+                // The clock may have been set back.
+                if let (Some(delivered), Some(refreshed)) = (progress.delivered.clone(), self.holdings.refreshed()) {
+                    progress.accept(Delivered { refreshed: delivered.refreshed.min(refreshed), ..delivered });
+                }
                 self.failures = self.failures.saturating_add(1);
                 tracing::warn!(root = name, code = error.code(), %error, "a trust root was not refreshed");
                 if error.is_broken_rule() {
@@ -238,8 +248,7 @@ impl Task {
         let store = self.store.upgrade().ok_or_else(gone)?;
         let (tuf, limit) = (self.tuf().ok_or_else(gone)?, store.options.refresh_timeout);
         let root = pinned(&tuf).ok_or_else(gone)?;
-        let now = (store.options.clock)();
-        let now = self.holdings.refreshed().map_or(now, |before| before.max(now));
+        let now = self.holdings.time((store.options.clock)());
         let mirror = self.mirror(&store, &tuf).await?;
         let mut client = TufClient::open(&root, self.holdings.floor().clone(), mirror)?;
         let work = async {

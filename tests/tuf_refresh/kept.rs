@@ -85,6 +85,65 @@ async fn a_refresh_that_fails_half_way_raises_the_floor() {
     assert!(["TufThresholdNotMet", "TufRollback"].contains(&code(&status)), "{}", code(&status));
 }
 
+/// Ages are counted from the time that it is, not from one that a clock which ran ahead told once, over restarts too.
+#[tokio::test]
+async fn a_clock_that_ran_ahead_makes_no_age_last_longer() {
+    let served = Served::start(Repository::new(TARGET, fresh_root().as_bytes())).await;
+    let pinned = served.edit(|repository| repository.pinned.clone());
+    let archive: Arc<dyn Archive> = Arc::new(MemoryArchive::default());
+    let started = async |now: Timestamp| {
+        let bench = Bench::new(Arc::clone(&archive));
+        bench.set_clock(now);
+        let status = bench.declare(spec(&served.url(), &pinned, &json!({"maxAge": "6h"}))).await;
+        (bench, code(&status))
+    };
+    let is_usable_until = |bench: &Bench, moment: Timestamp| {
+        let past = moment + jiff::SignedDuration::from_nanos(1);
+        bench.usable(moment).is_ok() && bench.usable(past).is_err()
+    };
+    let (bench, said) = started(later(48)).await;
+    assert!(said == "ok" && is_usable_until(&bench, later(54)));
+    served.behave(Manner::Status(503));
+    // It is set right while nothing can be refreshed, and there is a restart, and another.
+    bench.set_clock(noon());
+    assert_eq!(code(&bench.refresh().await), "TufMirrorStatus");
+    assert!(is_usable_until(&bench, later(6)), "accepted now, at the latest");
+    drop(bench);
+    let files = archive.load("own").await.unwrap().unwrap();
+    for hours in [1, 3] {
+        let (bench, _) = started(later(hours)).await;
+        assert!(is_usable_until(&bench, later(6)), "a restart after {hours} hours");
+    }
+    let ahead: Files = files
+        .into_iter()
+        .filter(|(name, _)| name != "latest-time")
+        .map(
+            |(name, bytes)| {
+                if name == "refreshed-at" { (name, later(48).to_string().into_bytes()) } else { (name, bytes) }
+            },
+        )
+        .collect();
+    archive.save("own", ahead).await.unwrap();
+    for hours in [1, 3] {
+        let (bench, _) = started(later(hours)).await;
+        assert!(is_usable_until(&bench, later(7)), "set right in a restart, {hours} hours after noon");
+    }
+    // What had expired by the latest time that was told stays expired; what had not begins an age of now.
+    served.behave(Manner::Honest);
+    let (bench, said) = started(later(4)).await;
+    assert!(said == "ok" && is_usable_until(&bench, later(10)));
+    served.edit(|repository| {
+        repository.expire(&later(47));
+        repository.publish();
+    });
+    assert_eq!(code(&bench.refresh().await), "TufMetadataExpired");
+    served.edit(|repository| {
+        repository.expire(&later(49));
+        repository.publish();
+    });
+    assert_eq!(code(&bench.refresh().await), "ok");
+}
+
 /// What answered a question about a role or a target counts as seen too, long before the next refresh.
 #[tokio::test]
 async fn what_a_question_has_seen_is_kept() {
