@@ -25,5 +25,6 @@ pub use error::{ArchiveError, MirrorError, RefreshError};
 pub use folder::FolderMirror;
 pub use http::{HttpMirror, HttpOptions};
 pub use mirror::Mirror;
+pub(crate) use refresh::{ACCEPTED, LATEST, REFRESHED};
 pub use status::{Failure, Refreshes, RootReading, RootStatus};
 pub use store::{Clock, TrustStore, TrustStoreOptions};

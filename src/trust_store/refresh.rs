@@ -15,11 +15,11 @@ use super::{Mirror, RefreshError};
 use crate::trust::TrustMaterial;
 
 /// Prefix of the accepted set, where it is not the floor.
-const ACCEPTED: &str = "accepted/";
+pub(crate) const ACCEPTED: &str = "accepted/";
 /// The file that says when the accepted set was refreshed.
-const REFRESHED: &str = "refreshed-at";
+pub(crate) const REFRESHED: &str = "refreshed-at";
 /// The file with the latest time that was ever told, where that is another.
-const LATEST: &str = "latest-time";
+pub(crate) const LATEST: &str = "latest-time";
 
 /// What is known of a root's repository.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
