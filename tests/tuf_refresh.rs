@@ -402,6 +402,27 @@ async fn questions_put_off_no_refresh() {
     tokio::time::timeout(HANG, usable).await.expect("hangs");
 }
 
+/// All roles that policies name ask again when the metadata is new; they are answered together, and whoever finds no room is told so.
+#[tokio::test]
+async fn many_questions_at_once_are_answered_together() {
+    let (served, bench, _) = accepted().await;
+    let deadline = Instant::now() + HANG;
+    let ask = async |number: usize| {
+        let answers = (0..number).map(|_| bench.store.role_keys("own", "release", deadline));
+        let before = served.asked("timestamp.json");
+        // All of them before any is answered.
+        let answers = tokio::task::unconstrained(futures::future::join_all(answers)).await;
+        let codes: Vec<&str> = answers.into_iter().map(|answer| answer.unwrap_err().code()).collect();
+        (codes, served.asked("timestamp.json") - before)
+    };
+    let (codes, asked) = ask(200).await;
+    assert!(codes.iter().all(|code| *code == "TufRoleMissing"), "{codes:?}");
+    assert!((1..=2).contains(&asked), "{asked} refreshes for all that asked at once");
+    let (codes, _) = ask(1_025).await;
+    assert_eq!(codes.iter().filter(|code| **code == "TufBusy").count(), 1);
+    assert_eq!(codes.iter().filter(|code| **code == "TufRoleMissing").count(), 1_024);
+}
+
 #[tokio::test]
 async fn targets_and_keys_of_delegated_roles_come_from_fresh_metadata() {
     let root = fresh_root();

@@ -260,6 +260,12 @@ pub enum RefreshError {
         /// How long it may take.
         limit: Duration,
     },
+    /// More orders wait for the root than may.
+    #[error("{waiting} questions to the repository wait already")]
+    Busy {
+        /// How many wait.
+        waiting: usize,
+    },
     /// Nobody answers for this root any more, or never did.
     #[error("no trust root named {name:?} comes through TUF")]
     NotDeclared {
@@ -292,6 +298,7 @@ impl RefreshError {
             Self::ArchiveUnverified { .. } => "TufArchiveUnverified",
             Self::NoRoot { .. } => "TufRootMissing",
             Self::Timeout { .. } => "TufRefreshTimeout",
+            Self::Busy { .. } => "TufBusy",
             Self::NotDeclared { .. } => "TufNotDeclared",
         }
     }
@@ -307,6 +314,7 @@ impl RefreshError {
                     | MirrorError::Unreadable { .. }
             ) | Self::Archive(_)
                 | Self::Timeout { .. }
+                | Self::Busy { .. }
                 | Self::NoRoot { .. }
                 | Self::NotDeclared { .. }
         )

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -26,8 +27,9 @@ use crate::judge::NewerRoots;
 use crate::registry::RegistryClient;
 use crate::trust::{PinnedRoot, RootSource, RootSpec, TrustMaterial, TrustRoots, TufSpec};
 
-/// Orders that wait for one task; more are refused.
-const COMMANDS: usize = 16;
+/// Orders that wait for one task; more are refused. Far more than the roles and feeds that name one root: they all ask at once when its
+/// metadata is new.
+const COMMANDS: usize = 1_024;
 
 /// What tells the time of day.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -297,7 +299,10 @@ impl TrustStore {
         };
         let limit = deadline.saturating_duration_since(Instant::now());
         let (reply, answer) = oneshot::channel();
-        commands.try_send(command(reply)).map_err(|_| RefreshError::Timeout { limit })?;
+        commands.try_send(command(reply)).map_err(|error| match error {
+            TrySendError::Full(_) => RefreshError::Busy { waiting: COMMANDS },
+            TrySendError::Closed(_) => RefreshError::NotDeclared { name: name.to_owned() },
+        })?;
         let answer = tokio::time::timeout_at(deadline, answer).await.map_err(|_| RefreshError::Timeout { limit })?;
         answer.map_err(|_| RefreshError::NotDeclared { name: name.to_owned() })
     }

@@ -33,6 +33,30 @@ pub(super) enum Command {
     RoleKeys { role: String, reply: oneshot::Sender<Result<RoleKeys, RefreshError>> },
 }
 
+/// Orders that wait, by kind.
+#[derive(Debug, Default)]
+struct Waiting {
+    refreshes: Vec<oneshot::Sender<bool>>,
+    roles: Vec<(String, oneshot::Sender<Result<RoleKeys, RefreshError>>)>,
+    targets: Vec<(String, oneshot::Sender<Result<VerifiedTarget, RefreshError>>)>,
+}
+
+impl Waiting {
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Refresh { reply } => self.refreshes.push(reply),
+            Command::RoleKeys { role, reply } => self.roles.push((role, reply)),
+            Command::Target { path, reply } => self.targets.push((path, reply)),
+        }
+    }
+
+    fn drain(&mut self, commands: &mut mpsc::Receiver<Command>) {
+        while let Ok(command) = commands.try_recv() {
+            self.take(command);
+        }
+    }
+}
+
 /// The task of one root.
 pub(super) struct Task {
     store: Weak<TrustStore>,
@@ -74,18 +98,7 @@ impl Task {
                 command = commands.recv() => match command {
                     // Nobody can ask any more: the root is declared no longer.
                     None => return,
-                    Some(Command::Refresh { reply }) => {
-                        let changed = self.refresh_for_evidence().await;
-                        let _ = reply.send(changed);
-                        // Whoever asked meanwhile is answered by the same refresh.
-                        while let Ok(command) = commands.try_recv() {
-                            match command {
-                                Command::Refresh { reply } => drop(reply.send(changed)),
-                                other => self.answer(other).await,
-                            }
-                        }
-                    }
-                    Some(other) => self.answer(other).await,
+                    Some(command) => self.answer(command, &mut commands).await,
                 }
             }
         }
@@ -225,15 +238,37 @@ impl Task {
         }
     }
 
-    async fn answer(&mut self, command: Command) {
-        match command {
-            Command::Refresh { reply } => drop(reply.send(self.refresh_for_evidence().await)),
-            Command::Target { path, reply } => {
-                let found = self.fresh(async |client, now| client.target(&path, now).await).await;
+    /// Answers an order and all that wait behind it.
+    async fn answer(&mut self, first: Command, commands: &mut mpsc::Receiver<Command>) {
+        let mut waiting = Waiting::default();
+        waiting.take(first);
+        waiting.drain(commands);
+        if !waiting.refreshes.is_empty() {
+            let changed = self.refresh_for_evidence().await;
+            // Whoever asked meanwhile is answered by the same refresh.
+            waiting.drain(commands);
+            for reply in waiting.refreshes {
+                let _ = reply.send(changed);
+            }
+        }
+        let (roles, replies): (Vec<_>, Vec<_>) = waiting.roles.into_iter().unzip();
+        if !roles.is_empty() {
+            // All that policies name come at once when metadata is new: one client answers them.
+            let all = async |client: &mut TufClient, _| {
+                Ok(roles.iter().map(|role| client.role_keys(role)).collect::<Vec<Result<RoleKeys, RefreshError>>>())
+            };
+            let found = match self.fresh(all).await {
+                Ok(found) => found,
+                Err(error) => vec![Err(error); replies.len()],
+            };
+            for (reply, found) in replies.into_iter().zip(found) {
                 let _ = reply.send(found);
             }
-            Command::RoleKeys { role, reply } => {
-                let found = self.fresh(async |client, _| client.role_keys(&role)).await;
+        }
+        // A client for each: what one target's roles say of their age is nothing to another.
+        for (path, reply) in waiting.targets {
+            if !reply.is_closed() {
+                let found = self.fresh(async |client, now| client.target(&path, now).await).await;
                 let _ = reply.send(found);
             }
         }
