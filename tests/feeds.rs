@@ -141,6 +141,7 @@ impl Bench {
         let pinned = String::from_utf8(self.served.edit(|repository| repository.pinned.clone())).unwrap();
         let spec = json!({"tuf": {"mirror": self.served.url(), "root": {"inline": pinned}}});
         self.trust.declare(RootSpec::parse(&object("SignatureTrustRoot", "own", &spec)).unwrap());
+        self.feeds.declare_roots(BTreeMap::from([("own".to_owned(), pinned.as_bytes().into())]));
     }
 
     /// Another process over what the first one kept.

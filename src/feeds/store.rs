@@ -63,6 +63,8 @@ pub struct FeedStore {
 struct Running {
     feeds: BTreeMap<String, (Arc<Record<FeedProgress>>, Worker)>,
     roles: BTreeMap<RoleName, (Arc<Record<RoleProgress>>, Worker)>,
+    /// The pinned metadata of each trust root that comes through TUF, and its digest.
+    pinned: BTreeMap<String, (Arc<[u8]>, Digest)>,
 }
 
 /// A task that ends with whoever owns it.
@@ -159,6 +161,24 @@ impl FeedStore {
         if changed {
             self.publish();
         }
+    }
+
+    /// Says by which pinned metadata each trust root is verified that comes through TUF: by whose repository. Versions that a feed had from
+    /// another one are no floor for what is delivered by this one.
+    pub fn declare_roots(&self, pinned: BTreeMap<String, Arc<[u8]>>) {
+        let mut running = self.lock();
+        let mut before = std::mem::take(&mut running.pinned);
+        let known = |(name, bytes): (String, Arc<[u8]>)| {
+            let same = before.remove(&name).filter(|(before, _)| *before == bytes);
+            let digested = same.unwrap_or_else(|| (Arc::clone(&bytes), Digest::of(&bytes)));
+            (name, digested)
+        };
+        running.pinned = pinned.into_iter().map(known).collect();
+    }
+
+    /// SHA-256 of the pinned metadata of a trust root. None: it is not declared, or does not come through TUF.
+    pub(super) fn pinned(&self, root: &str) -> Option<Digest> {
+        self.lock().pinned.get(root).map(|(_, digest)| digest.clone())
     }
 
     /// What a feed begins with: what was delivered under the rule that it had before, if that said where it comes from as this one does.
