@@ -164,16 +164,37 @@ impl FeedStore {
     }
 
     /// Says by which pinned metadata each trust root is verified that comes through TUF: by whose repository. Versions that a feed had from
-    /// another one are no floor for what is delivered by this one.
-    pub fn declare_roots(&self, pinned: BTreeMap<String, Arc<[u8]>>) {
-        let mut running = self.lock();
-        let mut before = std::mem::take(&mut running.pinned);
-        let known = |(name, bytes): (String, Arc<[u8]>)| {
-            let same = before.remove(&name).filter(|(before, _)| *before == bytes);
-            let digested = same.unwrap_or_else(|| (Arc::clone(&bytes), Digest::of(&bytes)));
-            (name, digested)
+    /// another one are no floor for what is delivered by this one; who signs for a role is forgotten where it was another one that said so.
+    pub fn declare_roots(self: &Arc<Self>, pinned: BTreeMap<String, Arc<[u8]>>) {
+        let changed = {
+            let mut running = self.lock();
+            let before = std::mem::take(&mut running.pinned);
+            let known = |(name, bytes): (String, Arc<[u8]>)| {
+                let same = before.get(&name).filter(|(before, _)| *before == bytes).cloned();
+                let digested = same.unwrap_or_else(|| (Arc::clone(&bytes), Digest::of(&bytes)));
+                (name, digested)
+            };
+            running.pinned = pinned.into_iter().map(known).collect();
+            let digest = |pinned: &BTreeMap<String, (Arc<[u8]>, Digest)>, role: &RoleName| {
+                pinned.get(&role.trust_root).map(|(_, digest)| digest.clone())
+            };
+            let is_other = |role: &&RoleName| digest(&before, role) != digest(&running.pinned, role);
+            let changed: Vec<RoleName> = running.roles.keys().filter(is_other).cloned().collect();
+            for role in &changed {
+                // What the task before still finds goes into a record that nobody reads.
+                running.roles.insert(role.clone(), self.start_role(role));
+            }
+            !changed.is_empty()
         };
-        running.pinned = pinned.into_iter().map(known).collect();
+        if changed {
+            self.publish();
+        }
+    }
+
+    fn start_role(self: &Arc<Self>, role: &RoleName) -> (Arc<Record<RoleProgress>>, Worker) {
+        let record = Arc::new(Record(Mutex::new(None)));
+        let worker = work(RoleTask::new(self, role.clone(), Arc::clone(&record)).run());
+        (record, worker)
     }
 
     /// SHA-256 of the pinned metadata of a trust root. None: it is not declared, or does not come through TUF.
@@ -204,9 +225,7 @@ impl FeedStore {
             let mut changed = running.roles.len() != before;
             for role in wanted {
                 if !running.roles.contains_key(role) {
-                    let record = Arc::new(Record(Mutex::new(None)));
-                    let worker = work(RoleTask::new(self, role.clone(), Arc::clone(&record)).run());
-                    running.roles.insert(role.clone(), (record, worker));
+                    running.roles.insert(role.clone(), self.start_role(role));
                     changed = true;
                 }
             }
