@@ -267,13 +267,12 @@ impl FeedStore {
     }
 
     /// Waits until it is known of every declared feed what had been delivered of it before a restart, so that nothing is judged without it.
-    /// A feed whose archive cannot be read is not waited for.
+    /// An archive that cannot be read is waited for, so that whoever waits must set a limit.
     pub async fn settled(&self) {
         let mut changed = self.changed();
         loop {
             changed.mark_unchanged();
-            let is_open = |progress: &FeedProgress| !progress.recalled && progress.status.failure.is_none();
-            let waits = self.lock().feeds.values().any(|(record, _)| is_open(&record.lock()));
+            let waits = self.lock().feeds.values().any(|(record, _)| !record.lock().recalled);
             if !waits || changed.changed().await.is_err() {
                 return;
             }
