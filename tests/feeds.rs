@@ -33,7 +33,7 @@ use countersign::judge::{Judge, Request};
 use countersign::policy::{ClusterRules, Policy, Scope, Snapshot, Unmatched};
 use countersign::registry::{Limits, OciLayout, Sources};
 use countersign::revocation::Revocations;
-use countersign::trust::{RoleName, RootSpec, TrustRoots};
+use countersign::trust::{RoleName, RoleUnavailable, RootSpec, TrustRoots};
 use countersign::trust_store::{Archive, MemoryArchive, TrustStore, TrustStoreOptions};
 use countersign::workload::ContainerImage;
 use futures::FutureExt as _;

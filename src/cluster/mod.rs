@@ -213,8 +213,8 @@ impl Cluster {
             };
             if tokio::time::timeout(SETTLES_WITHIN, settled).await.is_err() {
                 tracing::warn!(
-                    "what was accepted of a trust root, or delivered of a feed, cannot be read; nothing is judged by that root, \
-                     and no image that the feed may speak of"
+                    "what was accepted of a trust root, delivered of a feed, or who signs for a role cannot be read; nothing is judged by \
+                     that root or role, and no image that the feed may speak of"
                 );
             }
             self.watched.republish();

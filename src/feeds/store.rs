@@ -266,13 +266,18 @@ impl FeedStore {
         self.lock().feeds.get(name).map(|(record, _)| record.lock().status.clone())
     }
 
-    /// Waits until it is known of every declared feed what had been delivered of it before a restart, so that nothing is judged without it.
-    /// An archive that cannot be read is waited for, so that whoever waits must set a limit.
+    /// Waits until it is known of every declared feed what had been delivered of it before a restart, so that nothing is judged without it;
+    /// and of every role who signs for it, or that nobody can say, so that what a policy asks for is not refused because nobody has looked.
+    /// An archive that cannot be read is waited for, and a mirror that does not answer, so that whoever waits must set a limit.
     pub async fn settled(&self) {
         let mut changed = self.changed();
         loop {
             changed.mark_unchanged();
-            let waits = self.lock().feeds.values().any(|(record, _)| !record.lock().recalled);
+            let waits = {
+                let running = self.lock();
+                running.feeds.values().any(|(record, _)| !record.lock().recalled)
+                    || running.roles.values().any(|(record, _)| record.lock().is_none())
+            };
             if !waits || changed.changed().await.is_err() {
                 return;
             }

@@ -148,3 +148,19 @@ async fn a_root_that_is_withdrawn_or_pinned_anew_says_no_more_who_signs() {
     assert!(found().is_err(), "at once");
     until("pinned anew", 3, &|| found().is_err()).await;
 }
+
+#[tokio::test]
+async fn a_role_that_nobody_has_looked_up_yet_is_waited_for() {
+    let mut bench = Bench::start(&json!([])).await;
+    delegate(&bench, &[fulcio(ALICE, ISSUER)]);
+    let role = RoleName { trust_root: "own".to_owned(), role: "release".to_owned() };
+    for (manner, is_known) in [(Manner::Honest, true), (Manner::Status(503), false)] {
+        bench.served.behave(manner);
+        bench.restart();
+        declare(&bench);
+        tokio::time::timeout(HANG, bench.feeds.settled()).await.expect("hangs");
+        let found = bench.feeds.roles().find(&role, noon()).map(<[_]>::len);
+        assert_eq!(found.is_ok(), is_known, "{found:?}");
+        assert_ne!(found, Err(RoleUnavailable::Unknown));
+    }
+}
