@@ -23,18 +23,21 @@ mod tuf_repository;
 mod virtual_sigstore;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use countersign::decision::{Answer, Decision};
-use countersign::feeds::{FeedArchive, FeedStatus, FeedStore, FeedStoreOptions, MemoryFeedArchive};
+use countersign::feeds::{FeedArchive, FeedStatus, FeedStore, FeedStoreOptions, Kept, MemoryFeedArchive};
 use countersign::judge::{Judge, Request};
 use countersign::policy::{ClusterRules, Policy, Scope, Snapshot, Unmatched};
 use countersign::registry::{Limits, OciLayout, Sources};
 use countersign::revocation::Revocations;
-use countersign::trust::{RoleName, RootSpec, TrustRoots};
+use countersign::trust::{RoleName, RoleUnavailable, RootSpec, TrustRoots};
 use countersign::trust_store::{Archive, MemoryArchive, TrustStore, TrustStoreOptions};
 use countersign::workload::ContainerImage;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -104,13 +107,34 @@ fn bytes(objects: &Value) -> Vec<u8> {
     objects.to_string().into_bytes()
 }
 
+/// An archive that cannot be read a number of times.
+#[derive(Default)]
+struct KeptFeeds {
+    feeds: MemoryFeedArchive,
+    failures: AtomicUsize,
+}
+
+impl FeedArchive for KeptFeeds {
+    fn load<'a>(&'a self, feed: &'a str) -> BoxFuture<'a, Result<Option<Kept>, String>> {
+        let fails = |left: usize| left.checked_sub(1);
+        match self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails) {
+            Ok(_) => async { Err("503".to_owned()) }.boxed(),
+            Err(_) => self.feeds.load(feed),
+        }
+    }
+
+    fn save<'a>(&'a self, feed: &'a str, kept: Kept) -> BoxFuture<'a, Result<(), String>> {
+        self.feeds.save(feed, kept)
+    }
+}
+
 /// An instance, a repository that delivers its keys and a feed, and the stores that read both, under a clock that is set by hand.
 struct Bench {
     sigstore: VirtualSigstore,
     served: Served,
     clock: Arc<Mutex<Timestamp>>,
     kept_roots: Arc<MemoryArchive>,
-    kept_feeds: Arc<MemoryFeedArchive>,
+    kept_feeds: Arc<KeptFeeds>,
     trust: Arc<TrustStore>,
     feeds: Arc<FeedStore>,
 }
@@ -141,6 +165,7 @@ impl Bench {
         let pinned = String::from_utf8(self.served.edit(|repository| repository.pinned.clone())).unwrap();
         let spec = json!({"tuf": {"mirror": self.served.url(), "root": {"inline": pinned}}});
         self.trust.declare(RootSpec::parse(&object("SignatureTrustRoot", "own", &spec)).unwrap());
+        self.feeds.declare_roots(BTreeMap::from([("own".to_owned(), pinned.as_bytes().into())]));
     }
 
     /// Another process over what the first one kept.
@@ -233,7 +258,7 @@ impl Bench {
 fn stores(
     clock: &Arc<Mutex<Timestamp>>,
     kept_roots: &Arc<MemoryArchive>,
-    kept_feeds: &Arc<MemoryFeedArchive>,
+    kept_feeds: &Arc<KeptFeeds>,
 ) -> (Arc<TrustStore>, Arc<FeedStore>) {
     let read = Arc::clone(clock);
     let clock: Arc<dyn Fn() -> Timestamp + Send + Sync> = Arc::new(move || *read.lock().unwrap());

@@ -13,7 +13,7 @@ use kube::Api;
 use tokio::sync::Notify;
 
 use super::kinds::TrustRootObjects;
-use crate::trust::{RootSpec, TrustRoots};
+use crate::trust::{PinnedRoot, RootSource, RootSpec, TrustRoots, TufSpec};
 use crate::trust_store::TrustStore;
 
 /// Between two looks at what objects refer to.
@@ -71,6 +71,20 @@ impl Declarations {
     /// The roots of this moment.
     pub(super) fn roots(&self) -> Arc<TrustRoots> {
         self.store.roots()
+    }
+
+    /// The pinned metadata of each root that was declared and comes through TUF.
+    pub(super) fn pinned(&self) -> BTreeMap<String, Arc<[u8]>> {
+        let pinned = |(name, told): (&String, &Told)| match told {
+            Told::Declared(spec) => match spec.source() {
+                RootSource::Tuf(TufSpec { root: PinnedRoot::Bytes(bytes), .. }) => {
+                    Some((name.clone(), Arc::clone(bytes)))
+                }
+                RootSource::Tuf(_) | RootSource::Fixed(_) => None,
+            },
+            Told::Refused(_) => None,
+        };
+        self.lock().told.iter().filter_map(pinned).collect()
     }
 
     /// Tells the store what these objects say, so far as it does not know it.
@@ -277,6 +291,7 @@ mod tests {
         apply(&mut objects, &object("own", "1", &spec));
         declarations.declare(&objects);
         let unavailable = || declarations.store.status("own").unwrap().unavailable.unwrap();
+        assert!(declarations.pinned().is_empty());
         assert!(unavailable().contains("pinned/root"), "{}", unavailable());
         let look = async || {
             let look = declarations.follow_references(|| declarations.declare(&objects));
@@ -290,6 +305,7 @@ mod tests {
         cluster.fail(404);
         look().await;
         declarations.declare(&objects);
+        assert_eq!(declarations.pinned(), BTreeMap::from([("own".to_owned(), ROOT.as_bytes().into())]));
         assert!(!unavailable().contains("pinned/root"), "{}", unavailable());
     }
 }

@@ -1,6 +1,6 @@
 //! Feeds in the cluster: where their deliveries are kept, and what the `CountersignConfig` says of them.
 //!
-//! The replica that keeps a delivery does not replace one that came later. What is said is for people; nothing that judges reads it.
+//! The replica that keeps a delivery does not replace one that is newer, or came later. What is said is for people; nothing that judges reads it.
 
 use std::fmt;
 
@@ -69,11 +69,7 @@ impl<L: Ledger> LedgerFeedArchive<L> {
         let content = serde_json::to_value(delivery).map_err(|error| error.to_string())?;
         for _ in 0..ATTEMPTS {
             let found = self.ledger.load(&name).await.map_err(|error| error.to_string())?;
-            let is_later = |kept: Kept| {
-                let is_same = kept.trust_root == delivery.trust_root && kept.target == delivery.target;
-                is_same && kept.delivered >= delivery.delivered
-            };
-            if kept(found.as_ref()).is_some_and(is_later) {
+            if kept(found.as_ref()).is_some_and(|before| !delivery.replaces(&before)) {
                 return Ok(());
             }
             match self.ledger.save(&name, &content, found.as_ref().map(|found| &found.version)).await {
@@ -188,8 +184,9 @@ mod tests {
 
     fn delivery(hour: i64, content: &str) -> Kept {
         let at = |hour: i64| Timestamp::new(hour * 3_600, 0).unwrap();
-        let (trust_root, target) = ("own".to_owned(), "feed.json".to_owned());
-        Kept { trust_root, target, delivered: at(hour), expires: at(100), version: 1, content: content.to_owned() }
+        let (trust_root, pinned, target) = ("own".to_owned(), "sha256:ab".to_owned(), "feed.json".to_owned());
+        let content = content.to_owned();
+        Kept { trust_root, pinned, target, delivered: at(hour), expires: at(100), version: 1, content }
     }
 
     #[tokio::test]
@@ -201,10 +198,19 @@ mod tests {
         archive().save("acme", second.clone()).await.unwrap();
         archive().save("acme", first.clone()).await.unwrap();
         assert_eq!(archive().load("acme").await, Ok(Some(second)));
+        // An older version never replaces a newer one, whenever it was delivered; where it is not said whose it is, neither.
+        let newer = Kept { version: 2, ..first.clone() };
+        archive().save("acme", newer.clone()).await.unwrap();
+        let of_whom = |pinned: &str| Kept { pinned: pinned.to_owned(), ..delivery(3, "[1]") };
+        for older in [delivery(3, "[1]"), of_whom("")] {
+            archive().save("acme", older).await.unwrap();
+            assert_eq!(archive().load("acme").await, Ok(Some(newer.clone())));
+        }
         // Of another repository, nothing is later.
-        let other = Kept { trust_root: "other".to_owned(), ..first };
-        archive().save("acme", other.clone()).await.unwrap();
-        assert_eq!(archive().load("acme").await, Ok(Some(other)));
+        for other in [of_whom("sha256:cd"), Kept { trust_root: "other".to_owned(), ..first }] {
+            archive().save("acme", other.clone()).await.unwrap();
+            assert_eq!(archive().load("acme").await, Ok(Some(other)));
+        }
         assert_eq!(archive().load("other").await, Ok(None));
         let map = "/api/v1/namespaces/ours/configmaps";
         for document in [json!({"document.json": "{"}), json!({"document.json": "{}"})] {

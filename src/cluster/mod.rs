@@ -58,7 +58,8 @@ pub use status::{Kind, StatusWriter, Target};
 pub const UNREADY_AFTER: Duration = Duration::from_mins(2);
 /// How long a watch may give none before nothing is judged by what it last saw.
 pub const STALE_AFTER: Duration = Duration::from_mins(5);
-/// How long a new replica waits at most until it knows what was accepted of the trust roots. Whoever is not known by then is not judged by.
+/// How long a new replica waits at most until it knows what was accepted of the trust roots and delivered of the feeds. By a root that is
+/// not known by then nothing is judged, and images that such a feed may speak of cannot be.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
 /// The pause before a watch that failed is tried again for the first time.
@@ -71,7 +72,7 @@ pub struct Cluster {
     declarations: Arc<Declarations>,
     store: Arc<TrustStore>,
     feeds: Arc<FeedStore>,
-    /// Whether what was accepted of the trust roots has been read, or was waited for long enough.
+    /// Whether what was accepted of the trust roots and delivered of the feeds has been read, or was waited for long enough.
     settled: AtomicBool,
     /// How logs stand, as who watches them says.
     logs: Mutex<Vec<LogReport>>,
@@ -86,8 +87,8 @@ pub enum NotReady {
         /// What is watched.
         what: &'static str,
     },
-    /// What was accepted of the trust roots before has not been read yet.
-    #[error("what was accepted of the trust roots has not been read yet")]
+    /// What was accepted of the trust roots and delivered of the feeds before has not been read yet.
+    #[error("what was accepted of the trust roots and delivered of the feeds has not been read yet")]
     NotSettled,
     /// A watch has given no proof of life for too long.
     #[error("the watch of {what} has given no proof of life for {seconds} s")]
@@ -120,9 +121,17 @@ impl Cluster {
     /// The snapshot of this moment.
     ///
     /// # Errors
-    /// Something not listed yet, or a watch without proof of life past [`STALE_AFTER`].
+    /// Something not listed yet, trust roots or feeds that are not read yet, or a watch without proof of life past [`STALE_AFTER`].
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, NotReady> {
-        self.watched.snapshot()
+        // Asked first, so that no snapshot of before is taken for one of after. Requests come to who is not ready, too: a Service may send
+        // them, and what feeds took away before a restart must not come back for a moment.
+        let settled = self.settled();
+        let snapshot = self.watched.snapshot()?;
+        settled.map(|()| snapshot)
+    }
+
+    fn settled(&self) -> Result<(), NotReady> {
+        if self.settled.load(Ordering::Acquire) { Ok(()) } else { Err(NotReady::NotSettled) }
     }
 
     /// The snapshot that was published last, however old: for telling, and never to judge by.
@@ -157,10 +166,10 @@ impl Cluster {
     /// Whether requests should come here.
     ///
     /// # Errors
-    /// Something not listed yet, trust roots that are not read yet, or a watch without proof of life past [`UNREADY_AFTER`].
+    /// Something not listed yet, trust roots or feeds that are not read yet, or a watch without proof of life past [`UNREADY_AFTER`].
     pub fn ready(&self) -> Result<(), NotReady> {
         self.watched.ready()?;
-        if self.settled.load(Ordering::Relaxed) { Ok(()) } else { Err(NotReady::NotSettled) }
+        self.settled()
     }
 
     /// Watches until the process ends. Errors of a watch are logged and retried with backoff, for ever; were a watch to end by
@@ -204,11 +213,12 @@ impl Cluster {
             };
             if tokio::time::timeout(SETTLES_WITHIN, settled).await.is_err() {
                 tracing::warn!(
-                    "what was accepted of a trust root, or delivered of a feed, cannot be read; nothing is judged by that root"
+                    "what was accepted of a trust root, delivered of a feed, or who signs for a role cannot be read; nothing is judged by \
+                     that root or role, and no image that the feed may speak of"
                 );
             }
             self.watched.republish();
-            self.settled.store(true, Ordering::Relaxed);
+            self.settled.store(true, Ordering::Release);
             std::future::pending::<()>().await;
         };
         let follow = async {
@@ -271,5 +281,35 @@ impl Iterator for Pauses {
 impl Backoff for Pauses {
     fn reset(&mut self) {
         self.next = SHORTEST_PAUSE;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::objects::Seen;
+    use super::*;
+
+    fn listed<F, E>() -> impl Stream<Item = Result<Event<Seen<F, E>>, Error>> + Unpin {
+        stream::iter([Ok(Event::Init), Ok(Event::InitDone)])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_judged_before_it_is_known_what_was_accepted_and_delivered() {
+        let cluster = Cluster::new(fake::FakeCluster::default().client(), "ours", feeds::none(), Unmatched::Deny);
+        assert!(matches!(cluster.snapshot(), Err(NotReady::NotListed { .. })));
+        let watched = &cluster.watched;
+        watched.follow("policies", listed, |state| &mut state.policies).await;
+        watched.follow("policies of namespaces", listed, |state| &mut state.namespace_policies).await;
+        watched.follow("rules of the cluster", listed, |state| &mut state.configs).await;
+        watched.follow("revocations", listed, |state| &mut state.revocations).await;
+        watched.follow("namespaces", listed, |state| &mut state.namespaces).await;
+        watched.follow("trust roots", listed, |state| &mut state.trust_roots).await;
+        assert!(watched.snapshot().is_ok() && cluster.last_published().is_some());
+        assert!(matches!(cluster.snapshot(), Err(NotReady::NotSettled)));
+        assert!(matches!(cluster.ready(), Err(NotReady::NotSettled)));
+        let _ = tokio::time::timeout(SETTLES_WITHIN * 2, cluster.follow_store()).await;
+        assert!(cluster.snapshot().is_ok() && cluster.ready().is_ok());
     }
 }

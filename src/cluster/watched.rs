@@ -171,6 +171,7 @@ impl Watched {
             self.roots.declare(&state.trust_roots.objects);
         }
         if state.health().iter().all(|(_, health)| health.listed) {
+            self.feeds.declare_roots(self.roots.pinned());
             self.feeds.declare(&index::rules(state, self.unmatched));
             self.feeds.declare_roles(&index::roles(state));
             let (feeds, roles) = self.feeds.published();

@@ -20,6 +20,9 @@ use crate::policy::FeedRule;
 pub struct Kept {
     /// The trust root through which it came.
     pub trust_root: String,
+    /// SHA-256 of the pinned metadata that this root was verified from, which says whose repository it is. Empty: kept before it was noted.
+    #[serde(default)]
+    pub pinned: String,
     /// The target's path.
     pub target: String,
     /// When it was last delivered.
@@ -38,6 +41,18 @@ impl Kept {
         self.trust_root == rule.trust_root() && self.target == rule.target()
     }
 
+    /// Whether both are deliveries of one feed by one repository, so that their versions can be compared. What does not say of whose
+    /// repository it is might be of any.
+    pub fn is_of_one_line(&self, other: &Self) -> bool {
+        let is_same = self.pinned == other.pinned || self.pinned.is_empty() || other.pinned.is_empty();
+        is_same && self.trust_root == other.trust_root && self.target == other.target
+    }
+
+    /// Whether it may be kept in the place of one before: it is newer, of the same version and delivered later, or has nothing to do with it.
+    pub fn replaces(&self, before: &Self) -> bool {
+        !self.is_of_one_line(before) || (self.version, self.delivered) > (before.version, before.delivered)
+    }
+
     /// The last moment at which it is fresh, under a clock that says `now`: one that was ahead when it was delivered gains nothing.
     pub(super) fn fresh_until(&self, rule: &FeedRule, now: Timestamp) -> Timestamp {
         let delivered = self.delivered.min(now);
@@ -50,7 +65,7 @@ pub trait FeedArchive: Send + Sync {
     /// What was kept of a feed. None: nothing ever.
     fn load<'a>(&'a self, feed: &'a str) -> BoxFuture<'a, Result<Option<Kept>, String>>;
 
-    /// Keeps a delivery in the place of the one before, unless a later one is there.
+    /// Keeps a delivery in the place of the one before, if it [replaces](Kept::replaces) that.
     fn save<'a>(&'a self, feed: &'a str, kept: Kept) -> BoxFuture<'a, Result<(), String>>;
 }
 
@@ -67,7 +82,10 @@ impl FeedArchive for MemoryFeedArchive {
     }
 
     fn save<'a>(&'a self, feed: &'a str, kept: Kept) -> BoxFuture<'a, Result<(), String>> {
-        self.feeds.lock().unwrap_or_else(PoisonError::into_inner).insert(feed.to_owned(), kept);
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        if feeds.get(feed).is_none_or(|before| kept.replaces(before)) {
+            feeds.insert(feed.to_owned(), kept);
+        }
         async { Ok(()) }.boxed()
     }
 }

@@ -1,7 +1,7 @@
 //! The task of one delegated role: who may sign for it, by the keys that the role's repository delegates to (TAP 18).
 //!
 //! What was verified counts until its metadata expires, whatever fails since; that the role is delegated no more, or to nobody by a Fulcio
-//! identity, counts at once. Format: <https://github.com/theupdateframework/taps/blob/master/tap18.md>.
+//! identity, or that its root is declared no more, counts at once. Another pinned root begins with a task and record of its own. Format: <https://github.com/theupdateframework/taps/blob/master/tap18.md>.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::store::{FeedStore, Record, RoleProgress};
 use super::task::{is_verified_absence, until_new};
 use super::{backoff, jittered};
 use crate::trust::{FulcioIdentity, RoleIdentities, RoleName, RoleUnavailable};
-use crate::trust_store::{RoleKey, RoleKeys, TrustStore};
+use crate::trust_store::{RefreshError, RoleKey, RoleKeys, TrustStore};
 
 /// `keytype` and `scheme` of a Fulcio identity.
 const FULCIO: (&str, &str) = ("sigstore-oidc", "Fulcio");
@@ -51,12 +51,18 @@ impl RoleTask {
         let store = self.store.upgrade()?;
         let RoleName { trust_root, role } = &self.role;
         let deadline = Instant::now() + store.options.fetch_timeout;
-        let answer = store.trust.role_keys(trust_root, role, deadline).await;
+        let is_declared = store.pinned(trust_root).is_some();
+        let answer = if is_declared {
+            store.trust.role_keys(trust_root, role, deadline).await
+        } else {
+            Err(RefreshError::NotDeclared { name: trust_root.clone() })
+        };
         let found = match &answer {
             Ok(keys) => identities(keys),
             Err(error) => Err(RoleUnavailable::Unverified { reason: error.to_string() }),
         };
-        let is_told = answer.as_ref().err().is_none_or(is_verified_absence);
+        // A root that is declared and not known has just been declared anew, by the same pinned metadata: that says nothing of the role.
+        let is_told = !is_declared || answer.as_ref().err().is_none_or(is_verified_absence);
         match &found {
             Ok(_) => self.failures = 0,
             Err(reason) => {

@@ -63,6 +63,8 @@ pub struct FeedStore {
 struct Running {
     feeds: BTreeMap<String, (Arc<Record<FeedProgress>>, Worker)>,
     roles: BTreeMap<RoleName, (Arc<Record<RoleProgress>>, Worker)>,
+    /// The pinned metadata of each trust root that comes through TUF, and its digest.
+    pinned: BTreeMap<String, (Arc<[u8]>, Digest)>,
 }
 
 /// A task that ends with whoever owns it.
@@ -161,6 +163,45 @@ impl FeedStore {
         }
     }
 
+    /// Says by which pinned metadata each trust root is verified that comes through TUF: by whose repository. Versions that a feed had from
+    /// another one are no floor for what is delivered by this one; who signs for a role is forgotten where it was another one that said so.
+    pub fn declare_roots(self: &Arc<Self>, pinned: BTreeMap<String, Arc<[u8]>>) {
+        let changed = {
+            let mut running = self.lock();
+            let before = std::mem::take(&mut running.pinned);
+            let known = |(name, bytes): (String, Arc<[u8]>)| {
+                let same = before.get(&name).filter(|(before, _)| *before == bytes).cloned();
+                let digested = same.unwrap_or_else(|| (Arc::clone(&bytes), Digest::of(&bytes)));
+                (name, digested)
+            };
+            running.pinned = pinned.into_iter().map(known).collect();
+            let digest = |pinned: &BTreeMap<String, (Arc<[u8]>, Digest)>, role: &RoleName| {
+                pinned.get(&role.trust_root).map(|(_, digest)| digest.clone())
+            };
+            let is_other = |role: &&RoleName| digest(&before, role) != digest(&running.pinned, role);
+            let changed: Vec<RoleName> = running.roles.keys().filter(is_other).cloned().collect();
+            for role in &changed {
+                // What the task before still finds goes into a record that nobody reads.
+                running.roles.insert(role.clone(), self.start_role(role));
+            }
+            !changed.is_empty()
+        };
+        if changed {
+            self.publish();
+        }
+    }
+
+    fn start_role(self: &Arc<Self>, role: &RoleName) -> (Arc<Record<RoleProgress>>, Worker) {
+        let record = Arc::new(Record(Mutex::new(None)));
+        let worker = work(RoleTask::new(self, role.clone(), Arc::clone(&record)).run());
+        (record, worker)
+    }
+
+    /// SHA-256 of the pinned metadata of a trust root. None: it is not declared, or does not come through TUF.
+    pub(super) fn pinned(&self, root: &str) -> Option<Digest> {
+        self.lock().pinned.get(root).map(|(_, digest)| digest.clone())
+    }
+
     /// What a feed begins with: what was delivered under the rule that it had before, if that said where it comes from as this one does.
     fn begin(&self, rule: &Arc<FeedRule>, before: Option<&Record<FeedProgress>>) -> FeedProgress {
         let mut progress = FeedProgress::new(Arc::clone(rule));
@@ -184,9 +225,7 @@ impl FeedStore {
             let mut changed = running.roles.len() != before;
             for role in wanted {
                 if !running.roles.contains_key(role) {
-                    let record = Arc::new(Record(Mutex::new(None)));
-                    let worker = work(RoleTask::new(self, role.clone(), Arc::clone(&record)).run());
-                    running.roles.insert(role.clone(), (record, worker));
+                    running.roles.insert(role.clone(), self.start_role(role));
                     changed = true;
                 }
             }
@@ -227,14 +266,18 @@ impl FeedStore {
         self.lock().feeds.get(name).map(|(record, _)| record.lock().status.clone())
     }
 
-    /// Waits until it is known of every declared feed what had been delivered of it before a restart, so that nothing is judged without it.
-    /// A feed whose archive cannot be read is not waited for.
+    /// Waits until it is known of every declared feed what had been delivered of it before a restart, so that nothing is judged without it;
+    /// and of every role who signs for it, or that nobody can say, so that what a policy asks for is not refused because nobody has looked.
+    /// An archive that cannot be read is waited for, and a mirror that does not answer, so that whoever waits must set a limit.
     pub async fn settled(&self) {
         let mut changed = self.changed();
         loop {
             changed.mark_unchanged();
-            let is_open = |progress: &FeedProgress| !progress.recalled && progress.status.failure.is_none();
-            let waits = self.lock().feeds.values().any(|(record, _)| is_open(&record.lock()));
+            let waits = {
+                let running = self.lock();
+                running.feeds.values().any(|(record, _)| !record.lock().recalled)
+                    || running.roles.values().any(|(record, _)| record.lock().is_none())
+            };
             if !waits || changed.changed().await.is_err() {
                 return;
             }

@@ -105,15 +105,26 @@ impl FeedTask {
 
     async fn deliver(&self, store: &FeedStore) -> Result<(), FeedFailure> {
         let deadline = Instant::now() + store.options.fetch_timeout;
-        let found = store.trust.target(self.rule.trust_root(), self.rule.target(), deadline).await?;
+        let root = self.rule.trust_root();
+        let pinned = store.pinned(root);
+        let found = store.trust.target(root, self.rule.target(), deadline).await?;
+        // Of a root that was declared anew meanwhile it is open whose repository has answered.
+        let pinned = pinned.filter(|pinned| store.pinned(root).as_ref() == Some(pinned));
+        let pinned = pinned.ok_or_else(|| RefreshError::NotDeclared { name: root.to_owned() })?.to_string();
         let now = (store.options.clock)();
         let feed = Feed::parse(&found.bytes, &self.rule)?;
         let content = String::from_utf8(found.bytes)
             .map_err(|error| FeedError::Unreadable { reason: error.utf8_error().to_string() })?;
-        let (trust_root, target) = (self.rule.trust_root().to_owned(), self.rule.target().to_owned());
+        let (trust_root, target) = (root.to_owned(), self.rule.target().to_owned());
         let (expires, version) = (found.expires, found.version);
-        let kept = Kept { trust_root, target, delivered: now, expires, version, content };
+        let kept = Kept { trust_root, pinned, target, delivered: now, expires, version, content };
         let mut progress = self.record.lock();
+        // The trust store has a floor of its own; what it could not keep is forgotten, and what was taken away must not come back.
+        let newer = progress.kept.as_ref().filter(|before| before.version > version && before.is_of_one_line(&kept));
+        if let Some(newer) = newer {
+            let role = format!("the role that has {:?}", kept.target);
+            return Err(RefreshError::Rollback { role, trusted: newer.version, offered: version }.into());
+        }
         let is_new = progress.kept.as_ref().is_none_or(|before| before.content != kept.content);
         for refused in feed.refused().iter().filter(|_| is_new) {
             let (object, reason) = (&refused.object, &refused.reason);
@@ -150,8 +161,8 @@ impl FeedTask {
     fn is_worth_keeping(&self, kept: &Kept) -> bool {
         self.saved.as_ref().is_none_or(|saved| {
             let age = kept.delivered.duration_since(saved.delivered);
-            let says = |kept: &Kept| (kept.expires, kept.version, kept.trust_root.clone(), kept.target.clone());
-            saved.content != kept.content || says(saved) != says(kept) || age >= self.rule.max_age() / 4
+            let is_same = Kept { delivered: kept.delivered, ..saved.clone() } == *kept;
+            !is_same || age >= self.rule.max_age() / 4
         })
     }
 

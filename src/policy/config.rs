@@ -113,7 +113,10 @@ impl ClusterRules {
             let spec = api::Feed::deserialize(value).ok()?;
             FeedRule::parse(&format!("spec.feeds[{position}]"), &spec).ok().map(Arc::new)
         };
-        let feeds: Vec<_> = listed.iter().take(16).enumerate().filter_map(read).collect();
+        let read: Vec<_> = listed.iter().take(16).enumerate().filter_map(read).collect();
+        // Of two of one name it is open which one is meant: neither is in force.
+        let is_one = |rule: &&Arc<FeedRule>| read.iter().filter(|other| other.name == rule.name).count() == 1;
+        let feeds: Vec<_> = read.iter().filter(is_one).cloned().collect();
         let all_read = feeds.len() == listed.len() && object.pointer("/spec/feeds").is_none_or(Value::is_array);
         let unreadable = (!all_read).then(|| error.to_string().into());
         Self { feeds, unreadable, ..Self::without_object(Unmatched::Deny) }
@@ -368,6 +371,13 @@ mod tests {
         for spec in [with(valid(), "/feeds/0/alow", json!({})), with(valid(), "/feeds", json!({}))] {
             assert!(salvage(&spec).unreadable().is_some(), "a feed that may govern anything");
         }
+        let mut second = feed();
+        second["target"] = json!("another.json");
+        let of_one_name = salvage(&with(valid(), "/feeds", json!([feed(), second])));
+        assert!(of_one_name.unreadable().is_some() && of_one_name.feeds().is_empty(), "it is open which one is meant");
+        second["name"] = json!("second");
+        let of_two = salvage(&with(with(valid(), "/exempts", json!([])), "/feeds", json!([feed(), second])));
+        assert_eq!((of_two.unreadable(), of_two.feeds().len()), (None, 2));
     }
 
     #[test]

@@ -131,3 +131,35 @@ async fn a_rule_that_changes_is_held_against_what_was_delivered() {
     bench.feeds.declare(&other);
     assert_eq!(bench.feeds.status("acme").unwrap().delivered, None);
 }
+
+#[tokio::test]
+async fn an_archive_that_cannot_be_read_at_first_is_waited_for() {
+    let mut bench = Bench::start(&json!([])).await;
+    let (rules, policies) = (rules(&json!({})), [cluster_policy(ALICE)]);
+    let (revoked, image) = (bench.image("revoked", ALICE), bench.image("app", ALICE));
+    bench.deliver(&json!([revocation(&json!({"artifacts": [{"digest": revoked.digest()}]}))]));
+    bench.feeds.declare(&rules);
+    bench.delivered().await;
+    bench.served.behave(Manner::Status(503));
+    // What was delivered is kept by then.
+    bench.failed().await;
+    bench.kept_feeds.failures.store(1, Ordering::SeqCst);
+    bench.restart();
+    bench.trust.settled().await;
+    bench.feeds.declare(&rules);
+    tokio::time::timeout(HANG, bench.feeds.settled()).await.expect("hangs");
+    for repository in [APP, OTHER] {
+        assert_eq!(bench.judge(&revoked, repository, &policies, &rules).await.0, Answer::Deny, "{repository}");
+        assert_eq!(bench.judge(&image, repository, &policies, &rules).await.0, Answer::Allow, "{repository}");
+    }
+    // While it cannot be read, what the feed may speak of is open.
+    bench.kept_feeds.failures.store(usize::MAX, Ordering::SeqCst);
+    bench.restart();
+    bench.trust.settled().await;
+    bench.feeds.declare(&rules);
+    assert_eq!(bench.failed().await, "FeedArchiveUnavailable");
+    assert!(bench.feeds.settled().now_or_never().is_none(), "it is waited for");
+    let (answer, text) = bench.judge(&image, APP, &policies, &rules).await;
+    assert_eq!(answer, Answer::Undecided, "{text}");
+    assert!(text.contains("[FeedUnavailable]"), "{text}");
+}

@@ -126,3 +126,44 @@ async fn a_repository_that_goes_back_is_refused_and_what_it_struck_out_stays() {
     bench.delivered().await;
     assert_eq!(bench.judge(&image, APP, &policies, &rules).await.0, Answer::Allow);
 }
+
+#[tokio::test]
+async fn a_restart_that_forgets_what_was_accepted_of_the_root_brings_no_older_feed_back() {
+    let mut bench = Bench::start(&json!([])).await;
+    let (rules, policies) = (rules(&json!({})), [cluster_policy(ALICE)]);
+    let image = bench.image("app", ALICE);
+    bench.feeds.declare(&rules);
+    bench.delivered().await;
+    let before = bench.served.edit(|repository| repository.clone());
+    bench.deliver(&json!([revocation(&json!({"artifacts": [{"digest": image.digest()}]}))]));
+    bench.delivered().await;
+    let kept = async {
+        while bench.kept_feeds.load("acme").await.unwrap().is_none_or(|kept| kept.content == "[]") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(HANG, kept).await.expect("hangs");
+    let newest = bench.served.edit(|repository| std::mem::replace(repository, before));
+    bench.kept_roots = Arc::default();
+    bench.restart();
+    bench.feeds.declare(&rules);
+    assert_eq!(bench.failed().await, "TufRollback");
+    let (answer, text) = bench.judge(&image, APP, &policies, &rules).await;
+    assert_eq!(answer, Answer::Deny, "{text}");
+    assert_ne!(bench.kept_feeds.load("acme").await.unwrap().unwrap().content, "[]");
+    // The version that was accepted is taken again, and so is a newer one.
+    bench.served.edit(|repository| *repository = newest);
+    bench.delivered().await;
+    assert_eq!(bench.judge(&image, APP, &policies, &rules).await.0, Answer::Deny);
+    bench.deliver(&json!([]));
+    bench.delivered().await;
+    assert_eq!(bench.judge(&image, APP, &policies, &rules).await.0, Answer::Allow);
+    // Versions of another repository are none of this one.
+    let mut other = Repository::new(TRUSTED_ROOT, bench.sigstore.root().json().as_bytes());
+    other.deliver(FEED, &bytes(&json!([feed_policy(BOB, APP)])));
+    assert!(bench.served.edit(|repository| repository.targets_version) > other.targets_version);
+    bench.served.edit(|repository| *repository = other);
+    bench.declare_root();
+    bench.delivered().await;
+    assert_eq!(bench.judge(&image, APP, &policies, &rules).await.0, Answer::Deny);
+}

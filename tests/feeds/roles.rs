@@ -109,3 +109,58 @@ async fn what_was_verified_counts_until_it_expires() {
     bench.set_clock(later(1) + jiff::SignedDuration::from_secs(1));
     until(&bench, &alice, Answer::Undecided, "could not be judged").await;
 }
+
+#[tokio::test]
+async fn a_root_that_is_withdrawn_or_pinned_anew_says_no_more_who_signs() {
+    let bench = Bench::start(&json!([])).await;
+    let role = RoleName { trust_root: "own".to_owned(), role: "release".to_owned() };
+    let found = || bench.feeds.roles().find(&role, noon()).map(<[_]>::to_vec).map_err(|reason| reason.to_string());
+    // Waits until something holds of who signs, as that is published after several looks.
+    let until = async |what: &str, looks: usize, holds: &dyn Fn() -> bool| {
+        let mut changed = bench.feeds.changed();
+        let work = async {
+            for _ in 0..looks {
+                changed.changed().await.unwrap();
+            }
+            while !holds() {
+                changed.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(HANG, work).await.unwrap_or_else(|_| panic!("hangs: {what}: {:?}", found()));
+    };
+    delegate(&bench, &[fulcio(ALICE, ISSUER)]);
+    declare(&bench);
+    until("known", 0, &|| found().is_ok()).await;
+    bench.trust.withdraw("own");
+    bench.feeds.declare_roots(BTreeMap::new());
+    assert!(found().is_err(), "at once");
+    until("withdrawn", 3, &|| found().is_err_and(|reason| reason.contains("own"))).await;
+    bench.declare_root();
+    until("known again", 0, &|| found().is_ok()).await;
+    // A mirror that is down takes nothing away, nor does another word about the same pinned root.
+    bench.served.behave(Manner::Status(503));
+    bench.trust.withdraw("own");
+    bench.declare_root();
+    until("down", 3, &|| found().is_ok()).await;
+    // Another pinned root is another repository, whoever is asked.
+    bench.served.edit(|repository| *repository = Repository::new(TRUSTED_ROOT, b"{}"));
+    bench.declare_root();
+    assert!(found().is_err(), "at once");
+    until("pinned anew", 3, &|| found().is_err()).await;
+}
+
+#[tokio::test]
+async fn a_role_that_nobody_has_looked_up_yet_is_waited_for() {
+    let mut bench = Bench::start(&json!([])).await;
+    delegate(&bench, &[fulcio(ALICE, ISSUER)]);
+    let role = RoleName { trust_root: "own".to_owned(), role: "release".to_owned() };
+    for (manner, is_known) in [(Manner::Honest, true), (Manner::Status(503), false)] {
+        bench.served.behave(manner);
+        bench.restart();
+        declare(&bench);
+        tokio::time::timeout(HANG, bench.feeds.settled()).await.expect("hangs");
+        let found = bench.feeds.roles().find(&role, noon()).map(<[_]>::len);
+        assert_eq!(found.is_ok(), is_known, "{found:?}");
+        assert_ne!(found, Err(RoleUnavailable::Unknown));
+    }
+}
