@@ -116,7 +116,7 @@ impl Controllers {
                 let revocations = cluster.watched.look(expandable);
                 expansion.look(&revocations, indexes).await;
                 for (meta, revocation) in &revocations {
-                    let wanted = expansion.wanted(meta, revocation);
+                    let wanted = expansion.wanted(revocation);
                     if wanted.patch(&meta.status, meta.generation, (self.now)()).is_some() {
                         self.status.want(Target::of(Kind::Revocation, meta), meta.generation, wanted);
                     }
