@@ -99,6 +99,11 @@ impl Revocations {
         Self(Arc::new(index))
     }
 
+    /// Whether it is one and the same set, and not merely equal.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether any artifact is struck out, so that what an index holds must be known.
     pub fn names_artifacts(&self) -> bool {
         !self.0.artifacts.is_empty()

@@ -5,12 +5,13 @@
 //! entries that do not parse keeps the others. What a trust root object says is `trust_store`'s affair: here the roots are what it made of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::kinds::{InvalidConfig, PolicyObjects};
 use super::objects::{Entry, Form};
 use super::watched::State;
 use crate::policy::{ClusterRules, Feeds, InvalidPolicy, NamespaceLabels, Policy, Snapshot, Unmatched};
-use crate::revocation::Revocations;
+use crate::revocation::{Revocation, Revocations};
 use crate::trust::{RoleName, TrustRoots};
 
 /// Delegated roles that one namespace may have looked up for its policies.
@@ -20,8 +21,36 @@ const ROLES: usize = 256;
 /// The one name that the cluster's own rules have.
 const CONFIG: &str = "cluster";
 
+/// The set of all revocations, which is made anew only when one of them is: there may be many thousand entries, and most of what watches
+/// bring changes none. Whoever compares two snapshots then also finds one and the same set.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    of: Vec<Arc<Revocation>>,
+    set: Revocations,
+}
+
+impl Gathered {
+    /// The revocations of the cluster's objects and of the feeds.
+    pub(super) fn gather(&mut self, state: &State, feeds: &Feeds) -> Revocations {
+        let objects = state.revocations.objects.iter().filter_map(|entry| entry.form.in_force().cloned());
+        let of: Vec<Arc<Revocation>> = objects.chain(feeds.revocations().cloned()).collect();
+        // What is one and the same is equal at once; a list that was read anew is compared by what it says.
+        if of != self.of {
+            self.set = Revocations::new(of.clone());
+            self.of = of;
+        }
+        self.set.clone()
+    }
+}
+
 /// The snapshot of everything seen. `unmatched` is what happens to unmatched images where no object says it.
-pub(super) fn snapshot(state: &State, roots: &TrustRoots, feeds: Feeds, unmatched: Unmatched) -> Snapshot {
+pub(super) fn snapshot(
+    state: &State,
+    roots: &TrustRoots,
+    feeds: Feeds,
+    unmatched: Unmatched,
+    gathered: &mut Gathered,
+) -> Snapshot {
     let policies = || state.policies.objects.iter().chain(state.namespace_policies.objects.iter());
     let valid = policies().filter_map(|entry| entry.form.in_force().cloned()).collect();
     let invalid = policies().filter_map(|entry| entry.form.flaw().cloned()).collect();
@@ -29,13 +58,12 @@ pub(super) fn snapshot(state: &State, roots: &TrustRoots, feeds: Feeds, unmatche
         let labels = entry.form.in_force()?;
         Some((entry.meta.name.clone(), (**labels).clone()))
     });
-    let revocations = state.revocations.objects.iter().filter_map(|entry| entry.form.in_force().cloned());
-    let revocations = revocations.chain(feeds.revocations().cloned());
+    let revocations = gathered.gather(state, &feeds);
     Snapshot::new(roots.clone(), unmatched)
         .with_rules(rules(state, unmatched))
         .with_policies(valid, invalid)
         .with_namespaces(namespaces.collect())
-        .with_revocations(Revocations::new(revocations.collect()))
+        .with_revocations(revocations)
         .with_feeds(feeds)
 }
 
@@ -95,6 +123,10 @@ mod tests {
     use super::*;
     use crate::image::{Digest, ImageReference};
     use crate::policy::Scope;
+
+    fn snapshot(state: &State, roots: &TrustRoots, feeds: Feeds, unmatched: Unmatched) -> Snapshot {
+        super::snapshot(state, roots, feeds, unmatched, &mut Gathered::default())
+    }
 
     fn object(name: &str, uid: &str, images: &Value) -> Value {
         json!({
@@ -210,6 +242,29 @@ mod tests {
         assert_eq!(taken(&revocation), [true, true]);
         revocation["metadata"]["uid"] = json!("2");
         assert_eq!(taken(&revocation), [false, false]);
+    }
+
+    #[test]
+    fn revocations_are_gathered_anew_only_when_one_changes() {
+        let revocation = |reason: &str| {
+            kinds::revocation(&json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation",
+                "metadata": {"name": "r", "uid": "1"},
+                "spec": {"reason": reason, "artifacts": [{"digest": format!("sha256:{}", "a".repeat(64))}]}}))
+        };
+        let (mut state, mut gathered) = (State::default(), Gathered::default());
+        state.revocations.objects.take(Event::Apply(revocation("leaked")));
+        let first = gathered.gather(&state, &Feeds::default());
+        assert!(first.names_artifacts());
+        apply(&mut state, &object("p", "1", &json!(["**"])));
+        assert!(gathered.gather(&state, &Feeds::default()).is_same(&first));
+        // A watch that lists again, and finds what there was.
+        state.revocations.objects.take(Event::Apply(revocation("leaked")));
+        assert!(gathered.gather(&state, &Feeds::default()).is_same(&first));
+        state.revocations.objects.take(Event::Apply(revocation("stolen")));
+        let second = gathered.gather(&state, &Feeds::default());
+        assert!(!second.is_same(&first) && second != first);
+        state.revocations.objects.take(Event::Delete(revocation("stolen")));
+        assert_eq!(gathered.gather(&state, &Feeds::default()), Revocations::none());
     }
 
     #[test]

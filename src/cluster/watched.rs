@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::declarations::Declarations;
+use super::index::Gathered;
 use super::kinds::{ConfigObjects, Labels, PolicyObjects, RevocationObjects, TrustRootObjects};
 use super::objects::{Objects, Seen};
 use super::{NotReady, STALE_AFTER, UNREADY_AFTER, index};
@@ -32,6 +33,8 @@ pub(super) struct Watched {
     feeds: Arc<FeedStore>,
     unmatched: Unmatched,
     state: Mutex<State>,
+    /// Taken only while `state` is.
+    gathered: Mutex<Gathered>,
     /// None until everything has been listed once.
     published: ArcSwapOption<Snapshot>,
     /// How often something was published.
@@ -83,6 +86,7 @@ impl Watched {
             feeds,
             unmatched,
             state: Mutex::default(),
+            gathered: Mutex::default(),
             published: ArcSwapOption::empty(),
             changed: watch::Sender::new(0),
         }
@@ -175,7 +179,8 @@ impl Watched {
             self.feeds.declare_roles(&index::roles(state));
             let (feeds, roles) = self.feeds.published();
             let roots = (*self.roots.roots()).clone().with_roles(roles);
-            let snapshot = index::snapshot(state, &roots, feeds, self.unmatched);
+            let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+            let snapshot = index::snapshot(state, &roots, feeds, self.unmatched, &mut gathered);
             self.published.store(Some(Arc::new(snapshot)));
             self.changed.send_modify(|turn| *turn += 1);
         }
