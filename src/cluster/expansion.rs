@@ -1,4 +1,5 @@
-//! What revoked indexes hold: found out by the replica that holds the Lease, and written into `status.descendants`, by which all judge.
+//! What revoked indexes hold. Each replica finds it out where it has seen them, and judges by it at once; the one that holds the Lease also
+//! writes what it found into `status.descendants`, by which all judge.
 //!
 //! A revocation names a digest and no repository, so that only what was seen somewhere can be looked into; of the others the condition
 //! `Expanding` tells. It can only strike out more: what is listed stays listed until all that the spec names has been looked into. Until then
@@ -92,6 +93,15 @@ impl Expansion {
         self.known.extend(stream::iter(looks).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
     }
 
+    /// What was found below each index that is named.
+    pub(super) fn below(&self) -> BTreeMap<Digest, Vec<Digest>> {
+        let found = self.known.iter().filter_map(|(digest, known)| match known {
+            Known::Below(below) if !below.is_empty() => Some((digest.clone(), below.clone())),
+            _ => None,
+        });
+        found.collect()
+    }
+
     /// What the status of a revocation should say.
     pub(super) fn wanted(&self, revocation: &Revocation) -> Wanted {
         // Whoever leads now need not have seen what another replica looked into, be it for this spec or for one before.
@@ -114,7 +124,7 @@ impl Expansion {
             );
             Condition::new(Truth::True, "DescendantsTooMany", message)
         } else if let Some((digest, reason)) = unknown.first() {
-            let reason = reason.unwrap_or("it was seen in no repository since this replica leads");
+            let reason = reason.unwrap_or("the replica that leads has seen it in no repository");
             let count = unknown.len();
             let message = format!(
                 "{count} of its artifacts could not be looked into, such as {digest}: {reason}; \

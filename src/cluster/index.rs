@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::kinds::{InvalidConfig, PolicyObjects};
 use super::objects::{Entry, Form};
 use super::watched::State;
+use crate::image::Digest;
 use crate::policy::{ClusterRules, Feeds, InvalidPolicy, NamespaceLabels, Policy, Snapshot, Unmatched};
 use crate::revocation::{Revocation, Revocations};
 use crate::trust::{RoleName, TrustRoots};
@@ -26,6 +27,8 @@ const CONFIG: &str = "cluster";
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     of: Vec<Arc<Revocation>>,
+    /// What this replica found below indexes that are named. Statuses say what the one that leads found.
+    below: BTreeMap<Digest, Vec<Digest>>,
     set: Revocations,
 }
 
@@ -36,10 +39,20 @@ impl Gathered {
         let of: Vec<Arc<Revocation>> = objects.chain(feeds.revocations().cloned()).collect();
         // What is one and the same is equal at once; a list that was read anew is compared by what it says.
         if of != self.of {
-            self.set = Revocations::new(of.clone());
+            self.set = Revocations::with_below(of.clone(), &self.below);
             self.of = of;
         }
         self.set.clone()
+    }
+
+    /// Takes what was found below indexes, in the place of what was before. Whether that is anything else.
+    pub(super) fn learn(&mut self, below: BTreeMap<Digest, Vec<Digest>>) -> bool {
+        if below == self.below {
+            return false;
+        }
+        self.below = below;
+        self.set = Revocations::with_below(self.of.clone(), &self.below);
+        true
     }
 }
 
@@ -121,7 +134,7 @@ mod tests {
 
     use super::super::kinds;
     use super::*;
-    use crate::image::{Digest, ImageReference};
+    use crate::image::ImageReference;
     use crate::policy::Scope;
 
     fn snapshot(state: &State, roots: &TrustRoots, feeds: Feeds, unmatched: Unmatched) -> Snapshot {
@@ -265,6 +278,28 @@ mod tests {
         assert!(!second.is_same(&first) && second != first);
         state.revocations.objects.take(Event::Delete(revocation("stolen")));
         assert_eq!(gathered.gather(&state, &Feeds::default()), Revocations::none());
+    }
+
+    #[test]
+    fn what_is_found_below_an_index_falls_with_it_whoever_names_it() {
+        let digest = |letter: &str| Digest::parse(&format!("sha256:{}", letter.repeat(64))).unwrap();
+        let revocation = |suspended: bool| {
+            kinds::revocation(&json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation",
+                "metadata": {"name": "r", "uid": "1"},
+                "spec": {"reason": "leaked", "suspended": suspended, "artifacts": [{"digest": digest("a").to_string()}]}}))
+        };
+        let below = || BTreeMap::from([(digest("a"), vec![digest("b")]), (digest("c"), vec![digest("d")])]);
+        let (mut state, mut gathered) = (State::default(), Gathered::default());
+        let mut fall = |gathered: &mut Gathered, suspended: bool| {
+            state.revocations.objects.take(Event::Apply(revocation(suspended)));
+            let set = gathered.gather(&state, &Feeds::default());
+            ["a", "b", "c", "d"].map(|letter| set.artifact(&digest(letter)).is_some())
+        };
+        assert_eq!(fall(&mut gathered, false), [true, false, false, false]);
+        assert!(gathered.learn(below()) && !gathered.learn(below()));
+        assert_eq!(fall(&mut gathered, false), [true, true, false, false]);
+        assert_eq!(fall(&mut gathered, true), [false; 4]);
+        assert_eq!(fall(&mut gathered, false), [true, true, false, false]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! prove it too, do not come through the library's watcher. A stream that hangs, or fails, ages in the same way. Each event that changes
 //! something is published before the next is read.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ use super::kinds::{ConfigObjects, Labels, PolicyObjects, RevocationObjects, Trus
 use super::objects::{Objects, Seen};
 use super::{NotReady, STALE_AFTER, UNREADY_AFTER, index};
 use crate::feeds::FeedStore;
+use crate::image::Digest;
 use crate::policy::{Snapshot, Unmatched};
 
 /// Silence after which a watch is started anew.
@@ -163,6 +165,15 @@ impl Watched {
         }
     }
 
+    /// Judges by what was found below revoked indexes, from now on.
+    pub(super) fn learn_below(&self, below: BTreeMap<Digest, Vec<Digest>>) {
+        let state = self.lock();
+        let is_new = self.gathered.lock().unwrap_or_else(PoisonError::into_inner).learn(below);
+        if is_new {
+            self.publish(&state);
+        }
+    }
+
     /// Publishes anew, because the roots changed and nothing that is watched.
     pub(super) fn republish(&self) {
         self.publish(&self.lock());
@@ -199,7 +210,7 @@ impl fmt::Debug for Watched {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures::StreamExt as _;
@@ -322,6 +333,20 @@ mod tests {
             tokio::time::advance(Duration::from_secs(155)).await;
         }
         assert_eq!(seen, [(true, true), (false, true), (false, false)]);
+    }
+
+    /// One that has listed everything, and judges by this revocation.
+    pub(in super::super) fn with_revocation(revocation: &serde_json::Value) -> Watched {
+        let watched = watched();
+        list(&watched, |state| &mut state.policies);
+        list(&watched, |state| &mut state.namespace_policies);
+        list(&watched, |state| &mut state.configs);
+        list(&watched, |state| &mut state.namespaces);
+        list(&watched, |state| &mut state.trust_roots);
+        for event in [Event::Init, Event::InitApply(kinds::revocation(revocation)), Event::InitDone] {
+            watched.take(event, |state| &mut state.revocations);
+        }
+        watched
     }
 
     #[tokio::test]
