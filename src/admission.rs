@@ -210,7 +210,7 @@ async fn decide<S: ImageSource>(
         let decision = Decision::new(verdicts, snapshot.unmatched());
         match namespaces.revocations() {
             // What was judged while they came in was judged by the older ones. They only take away: a denial stands.
-            Some(newer) if newer != by && decision.allows() => by = newer,
+            Some(newer) if !newer.is_same(&by) && newer != by && decision.allows() => by = newer,
             _ => return decision,
         }
     }

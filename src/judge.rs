@@ -267,7 +267,7 @@ impl<S: ImageSource> Judge<S> {
             && let Some(revoked) = revocations.artifact(digest)
         {
             // Should it be an index, what it holds can be found out there.
-            self.sightings.note(digest, reference.repository());
+            self.sightings.named(digest, reference.repository());
             return Judged::refused(Refused::Revoked(revoked));
         }
         let possible = context.select(reference.repository(), reference.digest());
@@ -287,7 +287,7 @@ impl<S: ImageSource> Judge<S> {
                 return unresolved(possible, context, &problem);
             }
         };
-        self.sightings.note(resolved.digest(), resolved.repository());
+        self.sightings.found(resolved.digest(), resolved.repository());
         let digest = Some(resolved.digest().clone());
         if let Some(revoked) = revocations.artifact(resolved.digest()) {
             return Judged::new(digest, Finding::Refused(Refused::Revoked(revoked)));

@@ -82,9 +82,15 @@ impl Revocations {
 
     /// These revocations. Those that are suspended do not act.
     pub fn new(revocations: Vec<Arc<Revocation>>) -> Self {
+        Self::with_below(revocations, &BTreeMap::new())
+    }
+
+    /// These revocations, which strike out also what is known to be below the indexes that they name, by the digest of the index.
+    pub fn with_below(revocations: Vec<Arc<Revocation>>, below: &BTreeMap<Digest, Vec<Digest>>) -> Self {
         let mut index = Index::default();
         for revocation in revocations.into_iter().filter(|revocation| !revocation.is_suspended()) {
-            for digest in revocation.artifacts().iter().chain(revocation.descendants()) {
+            let below = revocation.artifacts().iter().filter_map(|digest| below.get(digest)).flatten();
+            for digest in revocation.artifacts().iter().chain(revocation.descendants()).chain(below) {
                 index.artifacts.entry(digest.clone()).or_insert_with(|| Arc::clone(&revocation));
             }
             for key in &revocation.keys {
@@ -97,6 +103,11 @@ impl Revocations {
             index.all.push(revocation);
         }
         Self(Arc::new(index))
+    }
+
+    /// Whether it is one and the same set, and not merely equal.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether any artifact is struck out, so that what an index holds must be known.

@@ -145,12 +145,17 @@ impl Served {
     }
 }
 
+/// Whom findings are told, and whether nothing is taken.
 #[derive(Debug, Default)]
-pub(crate) struct Told(Mutex<Vec<Finding>>);
+pub(crate) struct Told(Mutex<Vec<Finding>>, Mutex<bool>);
 
 impl Findings for Told {
-    fn tell(&self, finding: &Finding) {
-        self.0.lock().unwrap().push(finding.clone());
+    fn tell(&self, finding: &Finding) -> bool {
+        let taken = !*self.1.lock().unwrap();
+        if taken {
+            self.0.lock().unwrap().push(finding.clone());
+        }
+        taken
     }
 }
 

@@ -174,11 +174,13 @@ struct Told {
 }
 
 impl Findings for Told {
-    fn tell(&self, finding: &Finding) {
+    fn tell(&self, finding: &Finding) -> bool {
+        let mut taken = true;
         for root in finding.roots() {
             let about = self.cluster.trust_root(root);
-            self.events.note(about, Urgency::Warning, finding.code(), finding.message());
+            taken &= self.events.note(about, Urgency::Warning, finding.code(), finding.message());
         }
+        taken
     }
 }
 

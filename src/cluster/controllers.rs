@@ -16,6 +16,7 @@ use super::ledger::ConfigMapLedger;
 use super::notices::{EventWriter, Notices as _};
 use super::report::reports;
 use super::status::{Kind, StatusWriter, Target};
+use super::watched::Watched;
 
 /// The name of the Lease.
 const LEASE: &str = "countersign";
@@ -106,21 +107,14 @@ impl Controllers {
         }
     }
 
-    /// Finds out what revoked indexes hold, while this replica holds the Lease.
+    /// Finds out what revoked indexes hold, for this replica and, while it holds the Lease, for all.
     async fn expand(&self, cluster: &Cluster, indexes: &dyn Indexes) {
         let mut published = cluster.watched.changes();
         let mut leads = self.leadership.changes();
         let mut expansion = Expansion::default();
         loop {
-            if self.leadership.holds() && cluster.ready().is_ok() {
-                let revocations = cluster.watched.look(expandable);
-                expansion.look(&revocations, indexes).await;
-                for (meta, revocation) in &revocations {
-                    let wanted = expansion.wanted(meta, revocation);
-                    if wanted.patch(&meta.status, meta.generation, (self.now)()).is_some() {
-                        self.status.want(Target::of(Kind::Revocation, meta), meta.generation, wanted);
-                    }
-                }
+            if cluster.ready().is_ok() {
+                self.expand_once(&cluster.watched, &mut expansion, indexes).await;
             }
             tokio::select! {
                 _ = published.changed() => {}
@@ -128,6 +122,22 @@ impl Controllers {
                 () = tokio::time::sleep(SEEN_MEANWHILE) => {}
             }
             tokio::time::sleep(TOGETHER).await;
+        }
+    }
+
+    async fn expand_once(&self, watched: &Watched, expansion: &mut Expansion, indexes: &dyn Indexes) {
+        let revocations = watched.look(expandable);
+        expansion.look(&revocations, indexes).await;
+        // Reviews come to every replica, and each sees others: what one has found it denies, whether or not the one that leads ever does.
+        watched.learn_below(expansion.below());
+        if !self.leadership.holds() {
+            return;
+        }
+        for (meta, revocation) in &revocations {
+            let wanted = expansion.wanted(revocation);
+            if wanted.patch(&meta.status, meta.generation, (self.now)()).is_some() {
+                self.status.want(Target::of(Kind::Revocation, meta), meta.generation, wanted);
+            }
         }
     }
 
@@ -149,5 +159,44 @@ impl Controllers {
 impl fmt::Debug for Controllers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Controllers").field("candidate", &self.candidate).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use futures::future::BoxFuture;
+    use serde_json::json;
+
+    use super::super::fake::FakeCluster;
+    use super::super::watched::tests::with_revocation;
+    use super::*;
+    use crate::image::Digest;
+
+    /// Has seen one index, which holds one image.
+    struct Seen;
+
+    impl Indexes for Seen {
+        fn below<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<Option<Vec<Digest>>, String>> {
+            let found = (*digest == Digest::of(b"index")).then(|| vec![Digest::of(b"child")]);
+            async { Ok(found) }.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replica_denies_what_it_found_below_an_index_although_it_does_not_lead() {
+        let cluster = FakeCluster::default();
+        let controllers = Controllers::new(cluster.client(), "countersign", "pod-2", || Timestamp::UNIX_EPOCH);
+        let struck = async |named: &[u8]| {
+            let watched = with_revocation(
+                &json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation",
+                "metadata": {"name": "r", "uid": "u", "generation": 1},
+                "spec": {"reason": "leaked", "artifacts": [{"digest": Digest::of(named).to_string()}]}}),
+            );
+            controllers.expand_once(&watched, &mut Expansion::default(), &Seen).await;
+            watched.snapshot().unwrap().revocations().artifact(&Digest::of(b"child")).is_some()
+        };
+        assert_eq!((struck(b"index").await, struck(b"another").await), (true, false));
+        assert_eq!(cluster.requests(), Vec::<String>::new(), "it writes nothing");
     }
 }

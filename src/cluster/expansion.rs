@@ -1,7 +1,9 @@
-//! What revoked indexes hold: found out by the replica that holds the Lease, and written into `status.descendants`, by which all judge.
+//! What revoked indexes hold. Each replica finds it out where it has seen them, and judges by it at once; the one that holds the Lease also
+//! writes what it found into `status.descendants`, by which all judge.
 //!
 //! A revocation names a digest and no repository, so that only what was seen somewhere can be looked into; of the others the condition
-//! `Expanding` tells. It can only strike out more: what was found stays listed until the spec changes.
+//! `Expanding` tells. It can only strike out more: what is listed stays listed until all that the spec names has been looked into. Until then
+//! also what an artifact holds that was taken out of the spec: nobody can tell any more which of the listed digests are of which artifact.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{StreamExt as _, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::conditions::{Condition, Truth, Wanted};
@@ -91,15 +93,21 @@ impl Expansion {
         self.known.extend(stream::iter(looks).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
     }
 
-    /// What the status of a revocation should say.
-    pub(super) fn wanted(&self, meta: &Meta, revocation: &Revocation) -> Wanted {
-        // What was found for another spec may not be named by this one.
-        let conditions = meta.status.get("conditions").and_then(Value::as_array);
-        let of_this_spec = conditions.into_iter().flatten().any(|condition| {
-            condition.get("type").and_then(Value::as_str) == Some(EXPANDING)
-                && condition.get("observedGeneration").and_then(Value::as_i64) == Some(meta.generation)
+    /// What was found below each index that is named.
+    pub(super) fn below(&self) -> BTreeMap<Digest, Vec<Digest>> {
+        let found = self.known.iter().filter_map(|(digest, known)| match known {
+            Known::Below(below) if !below.is_empty() => Some((digest.clone(), below.clone())),
+            _ => None,
         });
-        let before: &[Digest] = if of_this_spec { revocation.descendants() } else { &[] };
+        found.collect()
+    }
+
+    /// What the status of a revocation should say.
+    pub(super) fn wanted(&self, revocation: &Revocation) -> Wanted {
+        // Whoever leads now need not have seen what another replica looked into, be it for this spec or for one before.
+        let is_known = |digest: &Digest| matches!(self.known.get(digest), Some(Known::Below(_)));
+        let all_known = revocation.artifacts().iter().all(is_known);
+        let before: &[Digest] = if all_known { &[] } else { revocation.descendants() };
         let mut descendants: BTreeSet<&Digest> = before.iter().collect();
         let mut unknown = Vec::new();
         for digest in revocation.artifacts() {
@@ -116,7 +124,7 @@ impl Expansion {
             );
             Condition::new(Truth::True, "DescendantsTooMany", message)
         } else if let Some((digest, reason)) = unknown.first() {
-            let reason = reason.unwrap_or("it was seen in no repository since this replica leads");
+            let reason = reason.unwrap_or("the replica that leads has seen it in no repository");
             let count = unknown.len();
             let message = format!(
                 "{count} of its artifacts could not be looked into, such as {digest}: {reason}; \
@@ -138,6 +146,7 @@ mod tests {
 
     use futures::FutureExt as _;
     use kube::runtime::watcher::Event;
+    use serde_json::Value;
 
     use super::super::kinds;
     use super::*;
@@ -176,7 +185,7 @@ mod tests {
         state.revocations.objects.take(Event::Apply(kinds::revocation(object)));
         let revocations = expandable(&state);
         expansion.look(&revocations, seen).await;
-        let wanted = expansion.wanted(&revocations[0].0, &revocations[0].1);
+        let wanted = expansion.wanted(&revocations[0].1);
         let condition = &wanted.conditions[EXPANDING];
         (wanted.fields["descendants"].clone(), condition.truth, condition.reason)
     }
@@ -221,14 +230,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_another_replica_found_stays_until_the_spec_changes() {
+    async fn what_another_replica_found_stays_until_all_of_the_spec_is_known() {
         let (mut expansion, seen) = (Expansion::default(), Seen::default());
-        let mut object = object(1, &['f']);
-        let before = json!([digest('c').to_string()]);
+        let before = json!([digest('0').to_string()]);
+        let revocation = |generation: i64, artifacts: &[char]| {
+            let mut object = object(generation, artifacts);
+            object["status"] =
+                json!({"descendants": before, "conditions": [{"type": EXPANDING, "observedGeneration": 1}]});
+            object
+        };
+        let kept = (before.clone(), Truth::True, "ArtifactNotSeen");
+        assert_eq!(expanded(&mut expansion, &seen, &revocation(1, &['f'])).await, kept);
+        // A digest is added, or an artifact taken out and another put in, while one is unknown to this replica.
+        for artifacts in [&['f', 'd'][..], &['e'], &['d', 'e']] {
+            assert_eq!(expanded(&mut expansion, &seen, &revocation(2, artifacts)).await, kept, "{artifacts:?}");
+        }
+        let below = json!([digest('b').to_string(), digest('c').to_string()]);
+        let known = (below, Truth::False, "Expanded");
+        assert_eq!(expanded(&mut expansion, &seen, &revocation(3, &['a', 'd'])).await, known);
+    }
+
+    #[tokio::test]
+    async fn suspending_and_resuming_takes_nothing_from_what_is_listed() {
+        let (mut expansion, seen) = (Expansion::default(), Seen::default());
+        let before = json!([digest('0').to_string()]);
+        let mut object = object(3, &['f']);
+        object["spec"]["suspended"] = json!(false);
         object["status"] = json!({"descendants": before, "conditions": [{"type": EXPANDING, "observedGeneration": 1}]});
-        assert_eq!(expanded(&mut expansion, &seen, &object).await, (before, Truth::True, "ArtifactNotSeen"));
-        object["metadata"]["generation"] = json!(2);
-        assert_eq!(expanded(&mut expansion, &seen, &object).await.0, Value::Null);
+        assert_eq!(expanded(&mut expansion, &seen, &object).await.0, before);
     }
 
     #[test]

@@ -5,12 +5,14 @@
 //! entries that do not parse keeps the others. What a trust root object says is `trust_store`'s affair: here the roots are what it made of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::kinds::{InvalidConfig, PolicyObjects};
 use super::objects::{Entry, Form};
 use super::watched::State;
+use crate::image::Digest;
 use crate::policy::{ClusterRules, Feeds, InvalidPolicy, NamespaceLabels, Policy, Snapshot, Unmatched};
-use crate::revocation::Revocations;
+use crate::revocation::{Revocation, Revocations};
 use crate::trust::{RoleName, TrustRoots};
 
 /// Delegated roles that one namespace may have looked up for its policies.
@@ -20,8 +22,48 @@ const ROLES: usize = 256;
 /// The one name that the cluster's own rules have.
 const CONFIG: &str = "cluster";
 
+/// The set of all revocations, which is made anew only when one of them is: there may be many thousand entries, and most of what watches
+/// bring changes none. Whoever compares two snapshots then also finds one and the same set.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    of: Vec<Arc<Revocation>>,
+    /// What this replica found below indexes that are named. Statuses say what the one that leads found.
+    below: BTreeMap<Digest, Vec<Digest>>,
+    set: Revocations,
+}
+
+impl Gathered {
+    /// The revocations of the cluster's objects and of the feeds.
+    pub(super) fn gather(&mut self, state: &State, feeds: &Feeds) -> Revocations {
+        let objects = state.revocations.objects.iter().filter_map(|entry| entry.form.in_force().cloned());
+        let of: Vec<Arc<Revocation>> = objects.chain(feeds.revocations().cloned()).collect();
+        // What is one and the same is equal at once; a list that was read anew is compared by what it says.
+        if of != self.of {
+            self.set = Revocations::with_below(of.clone(), &self.below);
+            self.of = of;
+        }
+        self.set.clone()
+    }
+
+    /// Takes what was found below indexes, in the place of what was before. Whether that is anything else.
+    pub(super) fn learn(&mut self, below: BTreeMap<Digest, Vec<Digest>>) -> bool {
+        if below == self.below {
+            return false;
+        }
+        self.below = below;
+        self.set = Revocations::with_below(self.of.clone(), &self.below);
+        true
+    }
+}
+
 /// The snapshot of everything seen. `unmatched` is what happens to unmatched images where no object says it.
-pub(super) fn snapshot(state: &State, roots: &TrustRoots, feeds: Feeds, unmatched: Unmatched) -> Snapshot {
+pub(super) fn snapshot(
+    state: &State,
+    roots: &TrustRoots,
+    feeds: Feeds,
+    unmatched: Unmatched,
+    gathered: &mut Gathered,
+) -> Snapshot {
     let policies = || state.policies.objects.iter().chain(state.namespace_policies.objects.iter());
     let valid = policies().filter_map(|entry| entry.form.in_force().cloned()).collect();
     let invalid = policies().filter_map(|entry| entry.form.flaw().cloned()).collect();
@@ -29,13 +71,12 @@ pub(super) fn snapshot(state: &State, roots: &TrustRoots, feeds: Feeds, unmatche
         let labels = entry.form.in_force()?;
         Some((entry.meta.name.clone(), (**labels).clone()))
     });
-    let revocations = state.revocations.objects.iter().filter_map(|entry| entry.form.in_force().cloned());
-    let revocations = revocations.chain(feeds.revocations().cloned());
+    let revocations = gathered.gather(state, &feeds);
     Snapshot::new(roots.clone(), unmatched)
         .with_rules(rules(state, unmatched))
         .with_policies(valid, invalid)
         .with_namespaces(namespaces.collect())
-        .with_revocations(Revocations::new(revocations.collect()))
+        .with_revocations(revocations)
         .with_feeds(feeds)
 }
 
@@ -93,8 +134,12 @@ mod tests {
 
     use super::super::kinds;
     use super::*;
-    use crate::image::{Digest, ImageReference};
+    use crate::image::ImageReference;
     use crate::policy::Scope;
+
+    fn snapshot(state: &State, roots: &TrustRoots, feeds: Feeds, unmatched: Unmatched) -> Snapshot {
+        super::snapshot(state, roots, feeds, unmatched, &mut Gathered::default())
+    }
 
     fn object(name: &str, uid: &str, images: &Value) -> Value {
         json!({
@@ -210,6 +255,51 @@ mod tests {
         assert_eq!(taken(&revocation), [true, true]);
         revocation["metadata"]["uid"] = json!("2");
         assert_eq!(taken(&revocation), [false, false]);
+    }
+
+    #[test]
+    fn revocations_are_gathered_anew_only_when_one_changes() {
+        let revocation = |reason: &str| {
+            kinds::revocation(&json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation",
+                "metadata": {"name": "r", "uid": "1"},
+                "spec": {"reason": reason, "artifacts": [{"digest": format!("sha256:{}", "a".repeat(64))}]}}))
+        };
+        let (mut state, mut gathered) = (State::default(), Gathered::default());
+        state.revocations.objects.take(Event::Apply(revocation("leaked")));
+        let first = gathered.gather(&state, &Feeds::default());
+        assert!(first.names_artifacts());
+        apply(&mut state, &object("p", "1", &json!(["**"])));
+        assert!(gathered.gather(&state, &Feeds::default()).is_same(&first));
+        // A watch that lists again, and finds what there was.
+        state.revocations.objects.take(Event::Apply(revocation("leaked")));
+        assert!(gathered.gather(&state, &Feeds::default()).is_same(&first));
+        state.revocations.objects.take(Event::Apply(revocation("stolen")));
+        let second = gathered.gather(&state, &Feeds::default());
+        assert!(!second.is_same(&first) && second != first);
+        state.revocations.objects.take(Event::Delete(revocation("stolen")));
+        assert_eq!(gathered.gather(&state, &Feeds::default()), Revocations::none());
+    }
+
+    #[test]
+    fn what_is_found_below_an_index_falls_with_it_whoever_names_it() {
+        let digest = |letter: &str| Digest::parse(&format!("sha256:{}", letter.repeat(64))).unwrap();
+        let revocation = |suspended: bool| {
+            kinds::revocation(&json!({"apiVersion": "policy.countersign.dev/v1alpha1", "kind": "SignatureRevocation",
+                "metadata": {"name": "r", "uid": "1"},
+                "spec": {"reason": "leaked", "suspended": suspended, "artifacts": [{"digest": digest("a").to_string()}]}}))
+        };
+        let below = || BTreeMap::from([(digest("a"), vec![digest("b")]), (digest("c"), vec![digest("d")])]);
+        let (mut state, mut gathered) = (State::default(), Gathered::default());
+        let mut fall = |gathered: &mut Gathered, suspended: bool| {
+            state.revocations.objects.take(Event::Apply(revocation(suspended)));
+            let set = gathered.gather(&state, &Feeds::default());
+            ["a", "b", "c", "d"].map(|letter| set.artifact(&digest(letter)).is_some())
+        };
+        assert_eq!(fall(&mut gathered, false), [true, false, false, false]);
+        assert!(gathered.learn(below()) && !gathered.learn(below()));
+        assert_eq!(fall(&mut gathered, false), [true, true, false, false]);
+        assert_eq!(fall(&mut gathered, true), [false; 4]);
+        assert_eq!(fall(&mut gathered, false), [true, true, false, false]);
     }
 
     #[test]

@@ -54,8 +54,9 @@ pub enum Urgency {
 
 /// Takes notices.
 pub trait Notices: Send + Sync {
-    /// Says something about an object. `reason` is a word in CamelCase that scripts may match.
-    fn note(&self, about: ObjectRef, urgency: Urgency, reason: &'static str, message: String);
+    /// Says something about an object, and whether it will be written as far as can be told. `reason` is a word in CamelCase that scripts
+    /// may match.
+    fn note(&self, about: ObjectRef, urgency: Urgency, reason: &'static str, message: String) -> bool;
 }
 
 struct Notice {
@@ -130,14 +131,16 @@ impl EventWriter {
 }
 
 impl Notices for EventWriter {
-    fn note(&self, about: ObjectRef, urgency: Urgency, reason: &'static str, message: String) {
+    fn note(&self, about: ObjectRef, urgency: Urgency, reason: &'static str, message: String) -> bool {
         if !self.leadership.holds() {
-            return;
+            return false;
         }
         tracing::info!(kind = about.kind, name = about.name, reason, message, "notice");
-        if self.sender.try_send(Notice { about, urgency, reason, message }).is_err() {
+        let taken = self.sender.try_send(Notice { about, urgency, reason, message }).is_ok();
+        if !taken {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        taken
     }
 }
 
@@ -204,7 +207,8 @@ mod tests {
         let cluster = FakeCluster::default();
         let writer = EventWriter::new(cluster.client(), "pod-1", Arc::new(held()));
         for number in 0..QUEUE + 7 {
-            writer.note(about(&number.to_string()), Urgency::Normal, "Seen", String::new());
+            let taken = writer.note(about(&number.to_string()), Urgency::Normal, "Seen", String::new());
+            assert_eq!(taken, number < QUEUE);
         }
         assert_eq!(writer.dropped.load(Ordering::Relaxed), 7);
         written(&writer, INTERVAL * 10).await;
@@ -216,7 +220,7 @@ mod tests {
     async fn who_does_not_hold_the_lease_is_silent() {
         let cluster = FakeCluster::default();
         let writer = EventWriter::new(cluster.client(), "pod-2", Arc::default());
-        writer.note(about("a"), Urgency::Warning, "Seen", String::new());
+        assert!(!writer.note(about("a"), Urgency::Warning, "Seen", String::new()));
         written(&writer, Duration::from_mins(1)).await;
         assert_eq!(cluster.requests(), Vec::<String>::new());
     }

@@ -5,6 +5,7 @@
 //! prove it too, do not come through the library's watcher. A stream that hangs, or fails, ages in the same way. Each event that changes
 //! something is published before the next is read.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,10 +18,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::declarations::Declarations;
+use super::index::Gathered;
 use super::kinds::{ConfigObjects, Labels, PolicyObjects, RevocationObjects, TrustRootObjects};
 use super::objects::{Objects, Seen};
 use super::{NotReady, STALE_AFTER, UNREADY_AFTER, index};
 use crate::feeds::FeedStore;
+use crate::image::Digest;
 use crate::policy::{Snapshot, Unmatched};
 
 /// Silence after which a watch is started anew.
@@ -32,6 +35,8 @@ pub(super) struct Watched {
     feeds: Arc<FeedStore>,
     unmatched: Unmatched,
     state: Mutex<State>,
+    /// Taken only while `state` is.
+    gathered: Mutex<Gathered>,
     /// None until everything has been listed once.
     published: ArcSwapOption<Snapshot>,
     /// How often something was published.
@@ -83,6 +88,7 @@ impl Watched {
             feeds,
             unmatched,
             state: Mutex::default(),
+            gathered: Mutex::default(),
             published: ArcSwapOption::empty(),
             changed: watch::Sender::new(0),
         }
@@ -159,6 +165,15 @@ impl Watched {
         }
     }
 
+    /// Judges by what was found below revoked indexes, from now on.
+    pub(super) fn learn_below(&self, below: BTreeMap<Digest, Vec<Digest>>) {
+        let state = self.lock();
+        let is_new = self.gathered.lock().unwrap_or_else(PoisonError::into_inner).learn(below);
+        if is_new {
+            self.publish(&state);
+        }
+    }
+
     /// Publishes anew, because the roots changed and nothing that is watched.
     pub(super) fn republish(&self) {
         self.publish(&self.lock());
@@ -176,7 +191,8 @@ impl Watched {
             self.feeds.declare_roles(&index::roles(state));
             let (feeds, roles) = self.feeds.published();
             let roots = (*self.roots.roots()).clone().with_roles(roles);
-            let snapshot = index::snapshot(state, &roots, feeds, self.unmatched);
+            let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+            let snapshot = index::snapshot(state, &roots, feeds, self.unmatched, &mut gathered);
             self.published.store(Some(Arc::new(snapshot)));
             self.changed.send_modify(|turn| *turn += 1);
         }
@@ -195,7 +211,7 @@ impl fmt::Debug for Watched {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures::StreamExt as _;
@@ -318,6 +334,20 @@ mod tests {
             tokio::time::advance(Duration::from_secs(155)).await;
         }
         assert_eq!(seen, [(true, true), (false, true), (false, false)]);
+    }
+
+    /// One that has listed everything, and judges by this revocation.
+    pub(in super::super) fn with_revocation(revocation: &serde_json::Value) -> Watched {
+        let watched = watched();
+        list(&watched, |state| &mut state.policies);
+        list(&watched, |state| &mut state.namespace_policies);
+        list(&watched, |state| &mut state.configs);
+        list(&watched, |state| &mut state.namespaces);
+        list(&watched, |state| &mut state.trust_roots);
+        for event in [Event::Init, Event::InitApply(kinds::revocation(revocation)), Event::InitDone] {
+            watched.take(event, |state| &mut state.revocations);
+        }
+        watched
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::finding::ForkKind;
 use super::outlets::{Document, DocumentError};
 use super::tree::{Log, Trees};
-use super::{Finding, Monitor, Standing, State, locked};
+use super::{Monitor, Standing, State, locked};
 use crate::rekor::{RekorClient, RekorError};
 use crate::verify::{Newest, Proved, Relation, Span, TreeHead, TreeId, WatchedLog, relate};
 
@@ -119,24 +119,27 @@ impl Monitor {
         self.outlets.documents.save(DOCUMENT, &content, version).await.map(|_| ())
     }
 
-    /// Tells what nobody was told of, and remembers that it was told.
+    /// Tells what nobody was told of, and remembers that it was told, once what follows from it is written too: a restart must not lose that.
     async fn tell_new(&self, logs: &BTreeMap<String, Log>) -> Result<(), String> {
-        let mut told: BTreeSet<TreeId> = BTreeSet::new();
+        let mut done: BTreeMap<TreeId, bool> = BTreeMap::new();
         for _ in 0..ATTEMPTS {
             let (mut trees, kept) = self.load(logs).await?;
-            let mut findings: Vec<Finding> = Vec::new();
             for (id, tree) in trees.iter_mut() {
                 let Some(log) = logs.get(&id.key_id) else { continue };
                 let new = tree.findings(log);
-                if !new.is_empty() {
-                    tree.told();
-                    if told.insert(id.clone()) {
-                        findings.extend(new);
-                    }
+                if new.is_empty() {
+                    continue;
                 }
-            }
-            for finding in &findings {
-                self.tell(finding);
+                if !done.contains_key(id) {
+                    let mut all = true;
+                    for finding in &new {
+                        all &= self.tell_of_tree(id, finding).await;
+                    }
+                    done.insert(id.clone(), all);
+                }
+                if done.get(id) == Some(&true) {
+                    tree.told();
+                }
             }
             match self.save(&trees, kept).await {
                 Ok(()) => return Ok(()),

@@ -159,10 +159,15 @@ impl Monitor {
         let document = self.save_entries(&kept, document).await?;
         if view.leads && !kept.untold.is_empty() {
             for row in std::mem::take(&mut kept.untold) {
-                self.entries.unannounced.fetch_add(1, Ordering::Relaxed);
-                self.tell(&row.finding());
-                kept.found.push(row);
+                if self.tell_of_entry(&row.finding()) {
+                    self.entries.unannounced.fetch_add(1, Ordering::Relaxed);
+                    kept.found.push(row);
+                } else {
+                    kept.untold.push(row);
+                }
             }
+            let surplus = kept.untold.len().saturating_sub(FOUND_LIMIT);
+            kept.untold.drain(..surplus);
             let surplus = kept.found.len().saturating_sub(FOUND_LIMIT);
             kept.found.drain(..surplus);
             self.save_entries(&kept, document).await?;

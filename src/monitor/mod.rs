@@ -188,7 +188,9 @@ pub struct Monitor {
     entries: Entries,
     standings: Mutex<BTreeMap<TreeId, Standing>>,
     rows: Mutex<Vec<Row>>,
-    /// Suggestions that could not be written yet.
+    /// What was told of trees, by code: while what follows from it cannot be written, nobody is told again.
+    taken: Mutex<BTreeSet<(TreeId, &'static str)>>,
+    /// Suggestions about entries that were not written yet.
     unwritten: Mutex<BTreeMap<String, SignatureRevocationSpec>>,
 }
 
@@ -209,6 +211,7 @@ impl Monitor {
             entries: Entries::default(),
             standings: Mutex::default(),
             rows: Mutex::default(),
+            taken: Mutex::default(),
             unwritten: Mutex::default(),
         }
     }
@@ -286,23 +289,42 @@ impl Monitor {
         readings
     }
 
-    /// Tells of a finding, and puts down what it suggests.
-    fn tell(&self, finding: &Finding) {
-        tracing::warn!(code = finding.code(), "{}", finding.message());
-        self.outlets.findings.tell(finding);
-        let acts = match finding {
-            Finding::Forked { .. } => Some(self.options.distrust_forked),
-            Finding::RolledBack { .. } => None,
-            Finding::Unannounced { .. } => {
-                self.options.identities.as_ref().filter(|options| options.suggest).map(|_| false)
+    /// Tells of a tree, unless this process did, and suggests what follows. Whether all of that succeeded: if not, it is not yet told.
+    async fn tell_of_tree(&self, tree: &TreeId, finding: &Finding) -> bool {
+        let name = (tree.clone(), finding.code());
+        if !locked(&self.taken).contains(&name) {
+            tracing::warn!(code = finding.code(), "{}", finding.message());
+            if self.outlets.findings.tell(finding) {
+                locked(&self.taken).insert(name.clone());
             }
+        }
+        let suggested = match finding {
+            Finding::Forked { .. } => finding.suggestion(self.options.distrust_forked),
+            Finding::RolledBack { .. } | Finding::Unannounced { .. } => None,
         };
-        if let Some((name, spec)) = acts.and_then(|acts| finding.suggestion(acts)) {
+        if let Some((name, spec)) = suggested
+            && let Err(error) = self.outlets.suggestions.suggest(&name, &spec).await
+        {
+            tracing::warn!(name, error, "a revocation could not be suggested, and is tried again");
+            return false;
+        }
+        locked(&self.taken).contains(&name)
+    }
+
+    /// Tells of an entry, and puts down what it suggests. Whether it was taken.
+    fn tell_of_entry(&self, finding: &Finding) -> bool {
+        if !self.outlets.findings.tell(finding) {
+            return false;
+        }
+        tracing::warn!(code = finding.code(), "{}", finding.message());
+        let suggests = self.options.identities.as_ref().is_some_and(|options| options.suggest);
+        if let Some((name, spec)) = finding.suggestion(false).filter(|_| suggests) {
             let mut unwritten = locked(&self.unwritten);
             if unwritten.len() < SUGGESTION_LIMIT {
                 unwritten.insert(name, spec);
             }
         }
+        true
     }
 
     async fn write_suggestions(&self) {

@@ -51,8 +51,8 @@ pub trait Documents: Send + Sync {
 
 /// Takes findings for people.
 pub trait Findings: Send + Sync {
-    /// Tells of a finding. Must not wait.
-    fn tell(&self, finding: &Finding);
+    /// Tells of a finding, and whether it was taken: what was not is told again. Must not wait.
+    fn tell(&self, finding: &Finding) -> bool;
 }
 
 /// Writes suggested revocations.

@@ -146,6 +146,36 @@ async fn a_fork_suggests_distrust_which_acts_only_if_so_configured() {
 }
 
 #[tokio::test]
+async fn a_fork_that_could_not_be_told_or_acted_upon_is_so_after_a_restart() {
+    for (suggestion_fails, tell_fails) in [(true, false), (false, true)] {
+        let world = World::new(Api::V2).await;
+        let options = || MonitorOptions { distrust_forked: true, ..options() };
+        let monitor = world.monitor(options());
+        monitor.round(&world.view(), minute(0)).await;
+        let fork = world.tree.forked_at(world.tree.size() - 1);
+        fork.grow(1);
+        world.tree.grow(9);
+        monitor.observer().observe(&world.evidence(&world.sign_in(&fork, ALICE)));
+        *world.suggested.fails.lock().unwrap() = suggestion_fails;
+        *world.told.1.lock().unwrap() = tell_fails;
+        monitor.round(&world.view(), minute(1)).await;
+        assert_eq!(world.codes().len(), usize::from(!tell_fails));
+        assert_eq!(world.suggested.written.lock().unwrap().len(), usize::from(!suggestion_fails));
+        *world.suggested.fails.lock().unwrap() = false;
+        *world.told.1.lock().unwrap() = false;
+        let restarted = world.monitor(options());
+        restarted.round(&world.view(), minute(2)).await;
+        assert_eq!(world.codes().last(), Some(&"LogForked"));
+        let written = world.suggested.written.lock().unwrap().clone();
+        assert!(written.iter().any(|(_, spec)| spec.suspended == Some(false)), "{written:?}");
+        // Now it is told, for good.
+        let (told, written) = (world.codes().len(), written.len());
+        world.monitor(options()).round(&world.view(), minute(3)).await;
+        assert_eq!((world.codes().len(), world.suggested.written.lock().unwrap().len()), (told, written));
+    }
+}
+
+#[tokio::test]
 async fn a_smaller_head_from_the_log_itself_is_a_rollback_unless_it_may_lag() {
     for api in BOTH {
         let world = World::new(api).await;
