@@ -36,22 +36,31 @@ impl Monitor {
         leads: bool,
         now: Timestamp,
     ) -> BTreeMap<String, Newest> {
-        let tries: Vec<(TreeHead, u32)> = self.inbox.take();
+        let tries: Vec<(TreeHead, u32)> = self.inbox.take(&locked(&self.resting).clone());
         let heads: Vec<TreeHead> = tries.iter().map(|(head, _)| head.clone()).collect();
-        let mut asking = Asking { client: &self.client, newest: BTreeMap::new(), proofs: Vec::new() };
+        let mut asking =
+            Asking { client: &self.client, newest: BTreeMap::new(), proofs: Vec::new(), failed: BTreeMap::new() };
         for (key, log) in logs {
             if (leads && log.watched.is_believed(now)) || heads.iter().any(|head| head.tree().key_id == *key) {
-                asking.newest.insert(key.clone(), self.client.newest(&log.watched).await);
+                let newest = self.client.newest(&log.watched).await;
+                if let Err(error) = &newest {
+                    asking.failed.insert(key.clone(), error.to_string());
+                }
+                asking.newest.insert(key.clone(), newest);
             }
         }
+        let outcome = self.update(logs, &heads, &mut asking, leads, now).await;
+        let has_failed = |head: &TreeHead| asking.proofs.iter().any(|(_, other, said)| other == head && said.is_err());
         let again = |heads: &[TreeHead]| {
-            for (head, tries) in &tries {
-                if heads.contains(head) {
-                    self.inbox.again(head, *tries);
-                }
+            let open = tries.iter().filter(|(head, _)| heads.contains(head));
+            // Those that were not asked about come first the next time, lest one that always fails keeps all others waiting.
+            let (failed, unasked): (Vec<_>, Vec<_>) = open.partition(|(head, _)| has_failed(head));
+            for (head, tries) in unasked.into_iter().chain(failed) {
+                self.inbox.again(head, *tries);
             }
+            locked(&self.resting).extend(heads.iter().map(|head| head.tree().key_id.clone()));
         };
-        let outcome = match self.update(logs, &heads, &mut asking, leads, now).await {
+        let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(reason) => {
                 tracing::warn!(reason, "what is remembered of logs could not be read or saved");
@@ -300,6 +309,8 @@ struct Asking<'a> {
     client: &'a RekorClient,
     newest: BTreeMap<String, Result<Newest, RekorError>>,
     proofs: Vec<(TreeHead, TreeHead, Result<Proved, String>)>,
+    /// Logs that failed to answer, by key, and how. They are asked nothing more.
+    failed: BTreeMap<String, String>,
 }
 
 impl Asking<'_> {
@@ -313,8 +324,13 @@ impl Asking<'_> {
         let answered = self.proofs.iter().find(|(one, another, _)| one == known && another == other);
         let proved = if let Some((_, _, proved)) = answered {
             proved.clone()
+        } else if let Some(reason) = self.failed.get(log.key_id()) {
+            return Said::Unknown(reason.clone());
         } else {
             let proved = self.prove(log, &span).await.map_err(|error| error.to_string());
+            if let Err(reason) = &proved {
+                self.failed.insert(log.key_id().to_owned(), reason.clone());
+            }
             self.proofs.push((known.clone(), other.clone(), proved.clone()));
             proved
         };

@@ -88,17 +88,23 @@ impl Inbox {
         self.0.clone()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        locked(&self.0.0.waiting).heads.is_empty()
+    /// Whether no head waits, but of logs that rest.
+    pub(super) fn is_empty(&self, resting: &BTreeSet<String>) -> bool {
+        locked(&self.0.0.waiting).heads.iter().all(|(head, _)| resting.contains(&head.tree().key_id))
     }
 
     pub(super) fn dropped(&self) -> u64 {
         self.0.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Takes all heads that wait, with how often they were tried.
-    pub(super) fn take(&self) -> Vec<(TreeHead, u32)> {
-        locked(&self.0.0.waiting).heads.drain(..).collect()
+    /// Takes all heads that wait, but of logs that rest, with how often they were tried.
+    pub(super) fn take(&self, resting: &BTreeSet<String>) -> Vec<(TreeHead, u32)> {
+        let mut waiting = locked(&self.0.0.waiting);
+        let all = std::mem::take(&mut waiting.heads);
+        let (rest, taken): (VecDeque<_>, VecDeque<_>) =
+            all.into_iter().partition(|(head, _)| resting.contains(&head.tree().key_id));
+        waiting.heads = rest;
+        taken.into()
     }
 
     /// A head that could not be compared waits for the next round.

@@ -188,6 +188,8 @@ pub struct Monitor {
     entries: Entries,
     standings: Mutex<BTreeMap<TreeId, Standing>>,
     rows: Mutex<Vec<Row>>,
+    /// The keys of logs of which something could not be compared: they are left alone until the next round.
+    resting: Mutex<BTreeSet<String>>,
     /// What was told of trees, by code: while what follows from it cannot be written, nobody is told again.
     taken: Mutex<BTreeSet<(TreeId, &'static str)>>,
     /// Suggestions about entries that were not written yet.
@@ -211,6 +213,7 @@ impl Monitor {
             entries: Entries::default(),
             standings: Mutex::default(),
             rows: Mutex::default(),
+            resting: Mutex::default(),
             taken: Mutex::default(),
             unwritten: Mutex::default(),
         }
@@ -225,6 +228,7 @@ impl Monitor {
     /// head and what it took in is read.
     pub async fn round(&self, view: &View, now: Timestamp) {
         let logs = view.logs();
+        locked(&self.resting).clear();
         let newest = self.check_heads(&logs, view.leads, now).await;
         if let Some(options) = &self.options.identities {
             self.check_entries(options, view, &logs, &newest, now).await;
@@ -234,9 +238,11 @@ impl Monitor {
         }
     }
 
-    /// Compares what evidence brought since the last round, if anything did, and asks no other log.
+    /// Compares what evidence brought since the last round, if anything did, and asks no other log, nor one of which something could not be
+    /// compared since then.
     pub async fn compare(&self, view: &View, now: Timestamp) {
-        if !self.inbox.is_empty() {
+        let resting = locked(&self.resting).clone();
+        if !self.inbox.is_empty(&resting) {
             self.check_heads(&view.logs(), false, now).await;
         }
     }

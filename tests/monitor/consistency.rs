@@ -232,6 +232,42 @@ async fn what_cannot_be_had_is_unknown_and_is_compared_later() {
     }
 }
 
+#[tokio::test]
+async fn a_log_that_fails_is_asked_once_in_a_round_and_left_alone_until_the_next() {
+    let world = World::new(Api::V1).await;
+    let monitor = world.monitor(options());
+    monitor.round(&world.view(), minute(0)).await;
+    world.served.lock().unwrap().broken = Some("log/proof");
+    let mut heads = Vec::new();
+    for _ in 0..3 {
+        world.tree.grow(3);
+        heads.push(world.sign());
+    }
+    for evidence in &heads {
+        monitor.observer().observe(evidence);
+    }
+    let proofs = || world.log.asked().iter().filter(|asked| asked.contains("log/proof")).count();
+    let before = proofs();
+    monitor.compare(&world.view(), minute(1)).await;
+    assert_eq!(proofs() - before, 1);
+    assert!(is_unknown(&world.state(&monitor)));
+    let asked = world.log.asked().len();
+    for _ in 0..70 {
+        monitor.compare(&world.view(), minute(2)).await;
+    }
+    assert_eq!(world.log.asked().len(), asked, "it rests");
+    world.served.lock().unwrap().broken = None;
+    monitor.round(&world.view(), minute(6)).await;
+    assert_eq!(world.state(&monitor), State::Consistent);
+    assert_eq!(monitor.readings().heads_dropped, 0);
+    let asked = world.log.asked().len();
+    for evidence in &heads {
+        monitor.observer().observe(evidence);
+    }
+    monitor.compare(&world.view(), minute(7)).await;
+    assert_eq!(world.log.asked().len(), asked, "what waited was compared");
+}
+
 /// The replica that does not lead compares what it sees, asks nobody unless it has to, and leaves the telling to the one that does.
 #[tokio::test]
 async fn replicas_share_what_they_know_and_one_of_them_tells() {
