@@ -412,6 +412,65 @@ fn unreadable_input_is_a_usage_error() {
     }
 }
 
+/// Each of these is the accepted pod to YAML 1.2, and another one to kubectl.
+#[test]
+fn what_kubectl_would_read_differently_is_refused() {
+    let head = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  labels: {a: &text <<}\n  annotations: &other {image: evil}\n";
+    let pod = format!("{head}spec:\n  containers:\n  - name: x\n    image: {IMAGE}\n");
+    let second = "apiVersion: v1\nkind: Pod\nmetadata: {name: b}\nspec: {containers: [{name: x, image: evil}]}\n";
+    let indented: String = second.lines().map(|line| format!("  {line}\n")).collect();
+    let merge = "it merges mappings by `<<`";
+    let breaks = "at which only some readers begin a new line";
+    let separator = "begins with `---`";
+    for (what, behind, said) in [
+        ("a merge", "    <<: *other\n".to_owned(), merge),
+        ("a merge in quotes", "    '<<': *other\n".to_owned(), merge),
+        ("a tagged, escaped merge", "    !!merge \"\\x3c<\": *other\n".to_owned(), merge),
+        ("a merge by the whole tag", "    !<tag:yaml.org,2002:merge> \"\\x3c<\": *other\n".to_owned(), merge),
+        ("a merge as a complex key", "    ?   << # hi\n    : *other\n".to_owned(), merge),
+        ("a merge in a block", "    ? !!merge |-\n      <<\n    : *other\n".to_owned(), merge),
+        ("a merge by an alias", "    *text : *other\n".to_owned(), merge),
+        ("a line separator", "  # c\u{2028}  initContainers: [{name: x, image: evil}]\n".to_owned(), breaks),
+        ("a paragraph separator", "  # c\u{2029}  initContainers: [{name: x, image: evil}]\n".to_owned(), breaks),
+        ("a next line", "  # c\u{85}  initContainers: [{name: x, image: evil}]\n".to_owned(), "U+0085"),
+        ("a lone carriage return", "\r---\r# c\n".to_owned(), breaks),
+        ("a separator with a comment for kubectl", format!("---#x: |\n{indented}"), separator),
+        ("a separator that is a key", format!("---x: |\n{indented}"), separator),
+        ("a separator with a wide space", "---\u{a0}# c\n".to_owned(), separator),
+        ("a separator with content", "--- {}\n".to_owned(), separator),
+        ("a document behind the end of another", format!("...\n# c\n{pod}"), "line 11 ends a document"),
+    ] {
+        let found = review(&format!("{pod}{behind}"), &[]);
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{what}: {}", found.err);
+        assert!(found.err.contains(said), "{what}: {}", found.err);
+    }
+    // What all read alike is read.
+    for (what, behind) in [
+        ("nothing more", String::new()),
+        ("separators", format!("--- # next\r\n---\t\n---\n{pod}...\n\n # c\n---\n{pod}...\n")),
+        ("escapes and dots", "    workingDir: \"\\u2028 << --- ... \\x85\"\n    args: [<<, ..., ---x]\n".to_owned()),
+        ("carriage returns", format!("---\n{pod}").replace('\n', "\r\n")),
+    ] {
+        let found = review(&format!("{pod}{behind}"), &[]);
+        assert_eq!(found.code, 0, "{what}: {}{}", found.out, found.err);
+    }
+    // Policies and revocations are read by the same reader.
+    let policy = String::from_utf8(read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(POLICY))).expect("text");
+    for (what, behind) in
+        [("a merge", "  !!merge \"\\x3c<\": {action: Warn}\n"), ("a break", "  # \u{2028}  exclude: [\"**\"]\n")]
+    {
+        let text = policy.replacen("spec:\n", &format!("spec:\n{behind}"), 1);
+        assert_ne!(text, policy);
+        let mut file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        let path = file.path().to_str().expect("a path");
+        let found = countersign(&["review", "-f", "-", "--policies", path, "--layout", LAYOUT], &pod);
+        let said = if what == "a merge" { merge } else { breaks };
+        assert!(found.code == 2 && found.err.contains(said), "{what}: {}{}", found.out, found.err);
+        assert_eq!(verify(&[IMAGE, "--layout", LAYOUT, "--policy", path]).code, 2, "{what}");
+    }
+}
+
 #[test]
 fn a_policy_that_does_not_parse_judges_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
