@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::output::Format;
+use super::output::{self, Format};
 use super::{Error, yaml};
 use crate::policy::{ClusterRules, FeedState, Feeds, Policy, PolicyError, Snapshot, Unmatched, json};
 use crate::registry::{
@@ -203,7 +203,7 @@ pub(super) fn policies(paths: &[PathBuf]) -> Result<PolicySet, Error> {
     Ok(set)
 }
 
-/// The revocations in files and folders. An entry that would do nothing in a cluster is a mistake here.
+/// The revocations in files and folders. An entry that would do nothing in a cluster is a mistake here, and so is an object without any.
 fn revocations(paths: &[PathBuf]) -> Result<Revocations, Error> {
     let mut revocations = Vec::new();
     for path in files(paths)? {
@@ -213,6 +213,13 @@ fn revocations(paths: &[PathBuf]) -> Result<Revocations, Error> {
             let revocation = Revocation::parse(document).map_err(|error| told(&error))?;
             if let Some(invalid) = revocation.invalid().first() {
                 return Err(told(invalid));
+            }
+            if revocation.is_empty() {
+                return Err(told(&"it strikes out nothing: no list of spec has an entry"));
+            }
+            if revocation.is_suspended() {
+                let name = revocation.name();
+                output::warn(&format!("{}: SignatureRevocation {name} is suspended: it does not act", path.display()));
             }
             revocations.push(Arc::new(revocation));
         }
