@@ -782,6 +782,7 @@ fn what_a_file_revokes_is_denied() {
         (json!({"identities": [{"subject": {"exact": SUBJECT}, "signedAfter": "2024-03-21T10:34:04Z"}]}), 1),
         (json!({"artifacts": [{"digest": digest}], "suspended": true}), 0),
     ];
+    let suspended = "incident-7 is suspended: it does not act";
     for (entries, code) in table {
         let file = revocations(&entries);
         let path = file.path().to_str().expect("a path");
@@ -792,7 +793,11 @@ fn what_a_file_revokes_is_denied() {
                 assert!(found.out.contains(part), "{part} is not in {}", found.out);
             }
         }
-        assert_eq!(review(&pod, &["--revocations", path]).code, code, "{entries}");
+        let reviewed = review(&pod, &["--revocations", path]);
+        assert_eq!(reviewed.code, code, "{entries}");
+        for said in [found.err, reviewed.err] {
+            assert_eq!(said.contains(suspended), entries.get("suspended").is_some(), "{entries}: {said}");
+        }
     }
     // No policy governs the tag, and it cannot be told that it is none of the revoked.
     let file = revocations(&json!({"artifacts": [{"digest": digest}]}));
@@ -804,6 +809,61 @@ fn what_a_file_revokes_is_denied() {
     let file = revocations(&json!({"artifacts": [{"digest": "beef"}, {"digest": digest}]}));
     let found = verify(&[accepted(), vec!["--revocations", file.path().to_str().expect("a path")]].concat());
     assert!(found.code == 2 && found.err.contains("spec.artifacts[0]"), "{}", found.err);
+    for entries in [
+        json!({}),
+        json!({"suspended": true}),
+        json!({"artifacts": null}),
+        json!({"artifacts": [], "identities": [], "keys": [], "certificates": [], "logEntries": [], "services": []}),
+    ] {
+        let file = revocations(&entries);
+        let found = review(&pod, &["--revocations", file.path().to_str().expect("a path")]);
+        assert!(
+            found.code == 2 && found.err.contains("it strikes out nothing"),
+            "{entries}: {}{}",
+            found.out,
+            found.err
+        );
+    }
+    // A list that is indented too little stands beside the spec.
+    let file = revocations(&json!({"artifacts": [{"digest": neighbour}]}));
+    let mut object: Value = serde_json::from_slice(&read(file.path())).expect("JSON");
+    object["keys"] = json!([{"sha256": neighbour}]);
+    std::fs::write(file.path(), object.to_string()).expect("written");
+    let found = review(&pod, &["--revocations", file.path().to_str().expect("a path")]);
+    assert!(found.code == 2 && found.err.contains("keys: there is no such field"), "{}{}", found.out, found.err);
+}
+
+#[test]
+fn what_bounds_nothing_and_what_no_api_server_takes_is_not_written() {
+    let (key, moment, long) = ("2".repeat(64), "2026-01-01T00:00:00Z", "\u{e9}".repeat(1_025));
+    let revoke = |arguments: &[&str]| countersign(&[&["revoke", "--reason", "r"], arguments].concat(), "");
+    for (refused, accepted) in [
+        (vec!["--key", &key, "--signed-after", moment], vec!["--identity", "a", "--signed-after", moment]),
+        (vec!["--ca", &key, "--signed-before", moment], vec!["--identity-glob", "a", "--signed-before", moment]),
+        (vec!["--ca", &key, "--issuer", ISSUER], vec!["--identity", "a", "--issuer", ISSUER]),
+        (vec!["--identity", "a", "--after", moment], vec!["--ca", &key, "--after", moment]),
+        (vec!["--key", &key, "--after", moment], vec!["--timestamp-authority", &key, "--after", moment]),
+        (vec![IMAGE, "--layout", LAYOUT, "--after", moment], vec!["--ct-log", &key, "--after", moment]),
+        (vec![IMAGE, "--layout", LAYOUT, "--signed-before", moment], vec![IMAGE, "--layout", LAYOUT]),
+        (vec!["--key", &key, "--name", "Bad_Name"], vec!["--key", &key, "--name", "good-name.7"]),
+        (vec!["--key", &key, "--name", "a..b"], vec!["--key", &key, "--name", "a.b"]),
+        (vec!["--key", &key, "--name", "a-"], vec!["--key", &key, "--name", "a--b"]),
+        (vec!["--key", &key, "--name", ""], vec!["--key", &key]),
+        (vec!["--key", &key, "--name", &key.repeat(4)], vec!["--key", &key, "--name", &key]),
+        (vec!["--key", &key, "--reference", &long], vec!["--key", &key, "--reference", &long[2..]]),
+    ] {
+        let found = revoke(&refused);
+        assert!(found.code == 2 && found.out.is_empty(), "{refused:?}: {}{}", found.out, found.err);
+        let found = revoke(&accepted);
+        assert_eq!(found.code, 0, "{accepted:?}: {}", found.err);
+    }
+    for (reason, code) in [(&*long, 2), (&long[2..], 0)] {
+        assert_eq!(countersign(&["revoke", "--reason", reason, "--key", &key], "").code, code);
+    }
+    // The identifier as `countersign verify -o json` prints it.
+    let entry = format!("{key}/sha256:{}", "5".repeat(64));
+    assert_eq!(revoke(&["--log-entry", &entry]).code, 0);
+    assert_eq!(revoke(&["--log-entry", &entry[..entry.len() - 1]]).code, 2);
 }
 
 #[test]
