@@ -412,6 +412,65 @@ fn unreadable_input_is_a_usage_error() {
     }
 }
 
+/// Each of these is the accepted pod to YAML 1.2, and another one to kubectl.
+#[test]
+fn what_kubectl_would_read_differently_is_refused() {
+    let head = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  labels: {a: &text <<}\n  annotations: &other {image: evil}\n";
+    let pod = format!("{head}spec:\n  containers:\n  - name: x\n    image: {IMAGE}\n");
+    let second = "apiVersion: v1\nkind: Pod\nmetadata: {name: b}\nspec: {containers: [{name: x, image: evil}]}\n";
+    let indented: String = second.lines().map(|line| format!("  {line}\n")).collect();
+    let merge = "it merges mappings by `<<`";
+    let breaks = "at which only some readers begin a new line";
+    let separator = "begins with `---`";
+    for (what, behind, said) in [
+        ("a merge", "    <<: *other\n".to_owned(), merge),
+        ("a merge in quotes", "    '<<': *other\n".to_owned(), merge),
+        ("a tagged, escaped merge", "    !!merge \"\\x3c<\": *other\n".to_owned(), merge),
+        ("a merge by the whole tag", "    !<tag:yaml.org,2002:merge> \"\\x3c<\": *other\n".to_owned(), merge),
+        ("a merge as a complex key", "    ?   << # hi\n    : *other\n".to_owned(), merge),
+        ("a merge in a block", "    ? !!merge |-\n      <<\n    : *other\n".to_owned(), merge),
+        ("a merge by an alias", "    *text : *other\n".to_owned(), merge),
+        ("a line separator", "  # c\u{2028}  initContainers: [{name: x, image: evil}]\n".to_owned(), breaks),
+        ("a paragraph separator", "  # c\u{2029}  initContainers: [{name: x, image: evil}]\n".to_owned(), breaks),
+        ("a next line", "  # c\u{85}  initContainers: [{name: x, image: evil}]\n".to_owned(), "U+0085"),
+        ("a lone carriage return", "\r---\r# c\n".to_owned(), breaks),
+        ("a separator with a comment for kubectl", format!("---#x: |\n{indented}"), separator),
+        ("a separator that is a key", format!("---x: |\n{indented}"), separator),
+        ("a separator with a wide space", "---\u{a0}# c\n".to_owned(), separator),
+        ("a separator with content", "--- {}\n".to_owned(), separator),
+        ("a document behind the end of another", format!("...\n# c\n{pod}"), "line 11 ends a document"),
+    ] {
+        let found = review(&format!("{pod}{behind}"), &[]);
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{what}: {}", found.err);
+        assert!(found.err.contains(said), "{what}: {}", found.err);
+    }
+    // What all read alike is read.
+    for (what, behind) in [
+        ("nothing more", String::new()),
+        ("separators", format!("--- # next\r\n---\t\n---\n{pod}...\n\n # c\n---\n{pod}...\n")),
+        ("escapes and dots", "    workingDir: \"\\u2028 << --- ... \\x85\"\n    args: [<<, ..., ---x]\n".to_owned()),
+        ("carriage returns", format!("---\n{pod}").replace('\n', "\r\n")),
+    ] {
+        let found = review(&format!("{pod}{behind}"), &[]);
+        assert_eq!(found.code, 0, "{what}: {}{}", found.out, found.err);
+    }
+    // Policies and revocations are read by the same reader.
+    let policy = String::from_utf8(read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(POLICY))).expect("text");
+    for (what, behind) in
+        [("a merge", "  !!merge \"\\x3c<\": {action: Warn}\n"), ("a break", "  # \u{2028}  exclude: [\"**\"]\n")]
+    {
+        let text = policy.replacen("spec:\n", &format!("spec:\n{behind}"), 1);
+        assert_ne!(text, policy);
+        let mut file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        let path = file.path().to_str().expect("a path");
+        let found = countersign(&["review", "-f", "-", "--policies", path, "--layout", LAYOUT], &pod);
+        let said = if what == "a merge" { merge } else { breaks };
+        assert!(found.code == 2 && found.err.contains(said), "{what}: {}{}", found.out, found.err);
+        assert_eq!(verify(&[IMAGE, "--layout", LAYOUT, "--policy", path]).code, 2, "{what}");
+    }
+}
+
 #[test]
 fn a_policy_that_does_not_parse_judges_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -723,6 +782,7 @@ fn what_a_file_revokes_is_denied() {
         (json!({"identities": [{"subject": {"exact": SUBJECT}, "signedAfter": "2024-03-21T10:34:04Z"}]}), 1),
         (json!({"artifacts": [{"digest": digest}], "suspended": true}), 0),
     ];
+    let suspended = "incident-7 is suspended: it does not act";
     for (entries, code) in table {
         let file = revocations(&entries);
         let path = file.path().to_str().expect("a path");
@@ -733,7 +793,11 @@ fn what_a_file_revokes_is_denied() {
                 assert!(found.out.contains(part), "{part} is not in {}", found.out);
             }
         }
-        assert_eq!(review(&pod, &["--revocations", path]).code, code, "{entries}");
+        let reviewed = review(&pod, &["--revocations", path]);
+        assert_eq!(reviewed.code, code, "{entries}");
+        for said in [found.err, reviewed.err] {
+            assert_eq!(said.contains(suspended), entries.get("suspended").is_some(), "{entries}: {said}");
+        }
     }
     // No policy governs the tag, and it cannot be told that it is none of the revoked.
     let file = revocations(&json!({"artifacts": [{"digest": digest}]}));
@@ -745,6 +809,61 @@ fn what_a_file_revokes_is_denied() {
     let file = revocations(&json!({"artifacts": [{"digest": "beef"}, {"digest": digest}]}));
     let found = verify(&[accepted(), vec!["--revocations", file.path().to_str().expect("a path")]].concat());
     assert!(found.code == 2 && found.err.contains("spec.artifacts[0]"), "{}", found.err);
+    for entries in [
+        json!({}),
+        json!({"suspended": true}),
+        json!({"artifacts": null}),
+        json!({"artifacts": [], "identities": [], "keys": [], "certificates": [], "logEntries": [], "services": []}),
+    ] {
+        let file = revocations(&entries);
+        let found = review(&pod, &["--revocations", file.path().to_str().expect("a path")]);
+        assert!(
+            found.code == 2 && found.err.contains("it strikes out nothing"),
+            "{entries}: {}{}",
+            found.out,
+            found.err
+        );
+    }
+    // A list that is indented too little stands beside the spec.
+    let file = revocations(&json!({"artifacts": [{"digest": neighbour}]}));
+    let mut object: Value = serde_json::from_slice(&read(file.path())).expect("JSON");
+    object["keys"] = json!([{"sha256": neighbour}]);
+    std::fs::write(file.path(), object.to_string()).expect("written");
+    let found = review(&pod, &["--revocations", file.path().to_str().expect("a path")]);
+    assert!(found.code == 2 && found.err.contains("keys: there is no such field"), "{}{}", found.out, found.err);
+}
+
+#[test]
+fn what_bounds_nothing_and_what_no_api_server_takes_is_not_written() {
+    let (key, moment, long) = ("2".repeat(64), "2026-01-01T00:00:00Z", "\u{e9}".repeat(1_025));
+    let revoke = |arguments: &[&str]| countersign(&[&["revoke", "--reason", "r"], arguments].concat(), "");
+    for (refused, accepted) in [
+        (vec!["--key", &key, "--signed-after", moment], vec!["--identity", "a", "--signed-after", moment]),
+        (vec!["--ca", &key, "--signed-before", moment], vec!["--identity-glob", "a", "--signed-before", moment]),
+        (vec!["--ca", &key, "--issuer", ISSUER], vec!["--identity", "a", "--issuer", ISSUER]),
+        (vec!["--identity", "a", "--after", moment], vec!["--ca", &key, "--after", moment]),
+        (vec!["--key", &key, "--after", moment], vec!["--timestamp-authority", &key, "--after", moment]),
+        (vec![IMAGE, "--layout", LAYOUT, "--after", moment], vec!["--ct-log", &key, "--after", moment]),
+        (vec![IMAGE, "--layout", LAYOUT, "--signed-before", moment], vec![IMAGE, "--layout", LAYOUT]),
+        (vec!["--key", &key, "--name", "Bad_Name"], vec!["--key", &key, "--name", "good-name.7"]),
+        (vec!["--key", &key, "--name", "a..b"], vec!["--key", &key, "--name", "a.b"]),
+        (vec!["--key", &key, "--name", "a-"], vec!["--key", &key, "--name", "a--b"]),
+        (vec!["--key", &key, "--name", ""], vec!["--key", &key]),
+        (vec!["--key", &key, "--name", &key.repeat(4)], vec!["--key", &key, "--name", &key]),
+        (vec!["--key", &key, "--reference", &long], vec!["--key", &key, "--reference", &long[2..]]),
+    ] {
+        let found = revoke(&refused);
+        assert!(found.code == 2 && found.out.is_empty(), "{refused:?}: {}{}", found.out, found.err);
+        let found = revoke(&accepted);
+        assert_eq!(found.code, 0, "{accepted:?}: {}", found.err);
+    }
+    for (reason, code) in [(&*long, 2), (&long[2..], 0)] {
+        assert_eq!(countersign(&["revoke", "--reason", reason, "--key", &key], "").code, code);
+    }
+    // The identifier as `countersign verify -o json` prints it.
+    let entry = format!("{key}/sha256:{}", "5".repeat(64));
+    assert_eq!(revoke(&["--log-entry", &entry]).code, 0);
+    assert_eq!(revoke(&["--log-entry", &entry[..entry.len() - 1]]).code, 2);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::Error;
-use super::output::Format;
+use super::output::{self, Format};
+use super::{Error, yaml};
 use crate::policy::{ClusterRules, FeedState, Feeds, Policy, PolicyError, Snapshot, Unmatched, json};
 use crate::registry::{
     CredentialStore, OciLayout, RealmGrant, RegistryClient, RegistryError, RegistryOptions, Sources,
@@ -110,13 +110,8 @@ pub(super) fn documents(path: &Path) -> Result<Vec<Value>, Error> {
     let documents: Vec<Value> = if text.trim_start().starts_with('{') {
         // JSON by its own reader, whose numbers and messages are JSON's.
         json::documents(&text).map_err(|error| unreadable(path, &error))?
-    } else if merges(&text) {
-        return Err(unreadable(
-            path,
-            &"it merges mappings by `<<`, which other readers resolve differently; write them out",
-        ));
     } else {
-        serde_saphyr::from_multiple(&text).map_err(|error| unreadable(path, &yaml_reason(&error)))?
+        yaml::documents(&text).map_err(|error| unreadable(path, &error))?
     };
     let mut unfolded = Vec::new();
     for document in documents {
@@ -129,12 +124,6 @@ pub(super) fn documents(path: &Path) -> Result<Vec<Value>, Error> {
         return Err(unreadable(path, &"it holds no document"));
     }
     Ok(unfolded)
-}
-
-/// What is wrong with a YAML text, and where. The lines around it, which the reader would print too, may hold a secret.
-pub(super) fn yaml_reason(error: &serde_saphyr::Error) -> String {
-    // The reader's hint is for programmers.
-    error.without_snippet().to_string().replace(", set DuplicateKeyPolicy in Options if acceptable", "")
 }
 
 /// Takes a list apart, as kubectl does with whatever has `items`; an object that is no list and has them all the same is refused,
@@ -162,15 +151,6 @@ fn unfold(path: &Path, document: Value, unfolded: &mut Vec<Value>) -> Result<(),
             Ok(())
         }
     }
-}
-
-/// Whether YAML text merges mappings by `<<`, which readers resolve in different orders: what is judged here and what is sent to the
-/// cluster would not be the same.
-fn merges(text: &str) -> bool {
-    text.split("<<")
-        .skip(1)
-        .any(|behind| behind.trim_start_matches(['"', '\'', ' ', '\t', '\n', '\r']).starts_with(':'))
-        || text.contains("? <<")
 }
 
 /// What a snapshot takes of policy files.
@@ -223,7 +203,7 @@ pub(super) fn policies(paths: &[PathBuf]) -> Result<PolicySet, Error> {
     Ok(set)
 }
 
-/// The revocations in files and folders. An entry that would do nothing in a cluster is a mistake here.
+/// The revocations in files and folders. An entry that would do nothing in a cluster is a mistake here, and so is an object without any.
 fn revocations(paths: &[PathBuf]) -> Result<Revocations, Error> {
     let mut revocations = Vec::new();
     for path in files(paths)? {
@@ -233,6 +213,13 @@ fn revocations(paths: &[PathBuf]) -> Result<Revocations, Error> {
             let revocation = Revocation::parse(document).map_err(|error| told(&error))?;
             if let Some(invalid) = revocation.invalid().first() {
                 return Err(told(invalid));
+            }
+            if revocation.is_empty() {
+                return Err(told(&"it strikes out nothing: no list of spec has an entry"));
+            }
+            if revocation.is_suspended() {
+                let name = revocation.name();
+                output::warn(&format!("{}: SignatureRevocation {name} is suspended: it does not act", path.display()));
             }
             revocations.push(Arc::new(revocation));
         }

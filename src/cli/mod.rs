@@ -12,6 +12,7 @@ mod revoke;
 mod serve;
 mod trust;
 mod verify;
+mod yaml;
 
 use std::process::ExitCode;
 use std::time::Duration;

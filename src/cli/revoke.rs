@@ -20,10 +20,18 @@ use crate::revocation::Revocation;
 use crate::settings::seconds;
 use crate::trust::PublicKey;
 
+/// Bytes of an object's name.
+const NAME_LIMIT: usize = 253;
+/// Characters of the reason and of the reference, as in the schema.
+const TEXT_LIMIT: usize = 1_024;
+
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args([
     "image", "identity", "identity_glob", "key", "certificate", "log_entry", "log", "ca", "timestamp_authority", "ct_log",
 ])))]
+// What a flag bounds must be there: without it the object would strike out more than was asked for.
+#[command(group(ArgGroup::new("signers").multiple(true).args(["identity", "identity_glob"])))]
+#[command(group(ArgGroup::new("services").multiple(true).args(["log", "ca", "timestamp_authority", "ct_log"])))]
 pub(super) struct Arguments {
     /// Images: host/path@sha256:digest, or with a tag, which is resolved now. Of an index, all that it holds is named too.
     image: Vec<String>,
@@ -43,13 +51,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "GLOB")]
     identity_glob: Vec<String>,
     /// The OpenID Connect issuer of these signers. Absent: any.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", requires = "signers")]
     issuer: Option<String>,
-    /// The first moment at which what they signed is struck out (RFC 3339). Absent: no first one.
-    #[arg(long, value_name = "TIME")]
+    /// The first moment at which what these signers signed is struck out (RFC 3339). Absent: no first one. Bounds nothing else.
+    #[arg(long, value_name = "TIME", requires = "signers")]
     signed_after: Option<String>,
     /// The last such moment. Absent: no last one.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", requires = "signers")]
     signed_before: Option<String>,
     /// A signer by key: a PEM file, or the SHA-256 of the key. May be repeated.
     #[arg(long, value_name = "FILE|SHA256")]
@@ -73,7 +81,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "KEY_ID")]
     ct_log: Vec<String>,
     /// From when on the services are distrusted (RFC 3339). Absent: they were never to be trusted.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", requires = "services")]
     after: Option<String>,
     /// Only a suggestion, which does not act until `suspended` is taken away.
     #[arg(long)]
@@ -169,6 +177,7 @@ fn object(arguments: &Arguments, artifacts: &[Digest]) -> Result<Value, Error> {
         let digest = Digest::of(spec.to_string().as_bytes());
         format!("revoked-{}", digest.hex().get(..12).unwrap_or_default())
     });
+    check_bounds(arguments, &name)?;
     let object = json!({
         "apiVersion": format!("{}/{}", api::GROUP, api::VERSION), "kind": "SignatureRevocation",
         "metadata": {"name": name}, "spec": spec,
@@ -178,6 +187,34 @@ fn object(arguments: &Arguments, artifacts: &[Digest]) -> Result<Value, Error> {
         Some(invalid) => Err(Error::Usage(invalid.to_string())),
         None => Ok(object),
     }
+}
+
+/// What the parser leaves to the API server, which would refuse the object after it was printed.
+fn check_bounds(arguments: &Arguments, name: &str) -> Result<(), Error> {
+    if !is_object_name(name) {
+        return Err(Error::Usage(format!(
+            "--name {name:?}: an object's name has up to {NAME_LIMIT} lower case letters, digits, dots and hyphens, and each part \
+             between dots begins and ends with a letter or digit"
+        )));
+    }
+    for (flag, text) in [("--reason", Some(&arguments.reason)), ("--reference", arguments.reference.as_ref())] {
+        let length = text.map_or(1, |text| text.chars().count());
+        if !(1..=TEXT_LIMIT).contains(&length) {
+            return Err(Error::Usage(format!("{flag}: 1 to {TEXT_LIMIT} characters are wanted, not {length}")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is a subdomain of RFC 1123, as names of objects are.
+fn is_object_name(name: &str) -> bool {
+    let within = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let part = |part: &str| {
+        part.bytes().all(|byte| within(byte) || byte == b'-')
+            && part.bytes().next().is_some_and(within)
+            && part.bytes().next_back().is_some_and(within)
+    };
+    name.len() <= NAME_LIMIT && name.split('.').all(part)
 }
 
 fn identities(arguments: &Arguments) -> Vec<Value> {

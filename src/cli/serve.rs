@@ -303,7 +303,7 @@ fn names_proxy(kubeconfig: &Kubeconfig) -> bool {
 /// Why a kubeconfig cannot be used, without its lines: what stands beside the mistake may be a token.
 fn kubeconfig_reason(error: &KubeconfigError) -> String {
     match error {
-        KubeconfigError::Parse(error) => format!("the kubeconfig does not parse: {}", input::yaml_reason(error)),
+        KubeconfigError::Parse(error) => format!("the kubeconfig does not parse: {}", super::yaml::reason(error)),
         other => other.to_string(),
     }
 }

@@ -63,7 +63,7 @@ pub enum EntryError {
     },
     /// No identifier of a log's entry.
     #[error(
-        "an entry's identifier has {DIGEST_DIGITS} hexadecimal digits, or {TREE_DIGITS} more in front, unlike {found:?}"
+        "an entry's identifier has {DIGEST_DIGITS} hexadecimal digits, or {TREE_DIGITS} more in front, with or without sha256:, unlike {found:?}"
     )]
     Uuid {
         /// The start of what was found.
@@ -281,7 +281,11 @@ impl CertificateName {
             (Some(sha256), None, None) => Ok(Self::Sha256(digest(sha256)?)),
             (None, Some(serial), Some(issuer)) => {
                 let parts = name_parts(issuer);
-                if parts.is_empty() || parts.iter().any(|part| !part.contains('=')) {
+                // With slashes, as OpenSSL once wrote names, all of it would be one part, which no certificate has.
+                let attribute = |part: &String| {
+                    part.split_once('=').is_some_and(|(kind, _)| !kind.is_empty() && !kind.starts_with('/'))
+                };
+                if parts.is_empty() || !parts.iter().all(attribute) {
                     return Err(EntryError::IssuerName { found: excerpt(issuer) });
                 }
                 Ok(Self::Serial { serial: serial_number(serial)?, issuer: parts })
@@ -409,7 +413,9 @@ impl fmt::Display for LoggedEntry {
 
 fn leaf_hash(text: &str) -> Result<Digest, EntryError> {
     let malformed = || EntryError::Uuid { found: excerpt(text) };
-    let digits = text.trim();
+    // `sha256:` in front, as in the facts that are printed of evidence.
+    let digits = text.trim().to_ascii_lowercase();
+    let digits = digits.strip_prefix("sha256:").unwrap_or(&digits);
     let leaf = match digits.len().checked_sub(DIGEST_DIGITS) {
         Some(0) => digits,
         Some(TREE_DIGITS) => {

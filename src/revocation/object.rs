@@ -20,6 +20,9 @@ const DESCENDANTS_LIMIT: usize = 4_000;
 const FIELDS: [&str; 9] =
     ["artifacts", "identities", "keys", "certificates", "logEntries", "services", "reason", "reference", "suspended"];
 
+/// What an object holds.
+const OBJECT_FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+
 /// An object that is no revocation at all.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RevocationError {
@@ -74,8 +77,8 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    /// Parses a `SignatureRevocation` as stored or as read from a file. What is wrong inside of `spec` is in [`Self::invalid`], and the
-    /// rest acts.
+    /// Parses a `SignatureRevocation` as stored or as read from a file. What is wrong inside of `spec`, or stands beside it, is in
+    /// [`Self::invalid`], and the rest acts.
     ///
     /// # Errors
     /// An object of another kind, without a name, or without a spec.
@@ -98,7 +101,12 @@ impl Revocation {
         let reference = reader.text("reference");
         let suspended = reader.suspended();
         for field in spec.keys().filter(|field| !FIELDS.contains(&field.as_str())) {
-            reader.note(&entry::excerpt(field).escape_debug().to_string(), EntryError::UnknownField);
+            reader.note(&shown(field), EntryError::UnknownField);
+        }
+        // Such as a list of entries that is indented too little to belong to `spec`.
+        let fields = object.as_object().into_iter().flat_map(Map::keys);
+        for field in fields.filter(|field| !OBJECT_FIELDS.contains(&field.as_str())) {
+            reader.invalid.push(InvalidEntry { path: shown(field), error: EntryError::UnknownField });
         }
         // Without a revoked artifact there is nothing that they could descend from: the status is behind the spec.
         let descendants = if artifacts.is_empty() { Vec::new() } else { descendants(object) };
@@ -174,6 +182,11 @@ fn check_kind(object: &Value) -> Result<(), RevocationError> {
         }
     }
     Ok(())
+}
+
+/// The start of a field's name that somebody else chose.
+fn shown(field: &str) -> String {
+    entry::excerpt(field).escape_debug().to_string()
 }
 
 /// What the controller wrote; what of it is no digest was not written by it.

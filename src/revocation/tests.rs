@@ -102,6 +102,12 @@ fn an_invalid_entry_is_told_and_those_beside_it_act() {
         assert_eq!(revocation.keys.len(), 1, "{spec}");
         assert!(!revocation.is_suspended() && !revocation.is_empty(), "{spec}");
     }
+    let mut beside = object(&json!({"reason": "r", "keys": [{"sha256": key.hex()}]}));
+    beside["status"] = json!({});
+    beside["artifacts"] = json!([{"digest": DIGEST}]);
+    let beside = Revocation::parse(&beside).unwrap();
+    let paths: Vec<&str> = beside.invalid().iter().map(|entry| entry.path.as_str()).collect();
+    assert_eq!((paths, beside.keys.len()), (vec!["artifacts"], 1));
     let valid = parse(&json!({"keys": [{"sha256": key.hex()}], "identities": null, "reference": "https://a.example"}));
     assert_eq!((valid.invalid(), valid.reference()), (&[][..], Some("https://a.example")));
 }
@@ -187,6 +193,11 @@ fn each_entry_strikes_out_a_real_signature_and_its_neighbour_does_not() {
         ("entry of another log", json!({"logEntries": [{"log": neighbour.hex(), "index": proof.index}]}), false),
         ("uuid", json!({"logEntries": [{"log": log, "uuid": proof.uuid.hex()}]}), true),
         ("uuid of a tree", json!({"logEntries": [{"log": log, "uuid": format!("{tree}{}", proof.uuid.hex())}]}), true),
+        (
+            "uuid as printed",
+            json!({"logEntries": [{"log": log, "uuid": format!("sha256:{}", proof.uuid.hex())}]}),
+            true,
+        ),
         ("another uuid", json!({"logEntries": [{"log": log, "uuid": neighbour.hex()}]}), false),
     ];
     for (name, spec, expected) in table {
@@ -354,7 +365,9 @@ fn names_of_issuers_are_compared_whatever_their_order_and_spaces() {
     }
     assert_ne!(parse("CN=sigstore-intermediate").unwrap(), name);
     assert_eq!(parse(r"O=Acme\, Inc").unwrap(), parse(r#"O="Acme, Inc""#).unwrap());
-    for bad in ["", ",", "sigstore", "CN=a,b"] {
+    // Slashes within a value are no matter.
+    assert!(parse("CN=a/b=c,O=sigstore.dev").is_ok());
+    for bad in ["", ",", "sigstore", "CN=a,b", "/O=sigstore.dev/CN=sigstore-intermediate", "CN=a, /O=b", "=a"] {
         assert!(parse(bad).is_err(), "{bad}");
     }
 }
