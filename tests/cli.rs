@@ -907,3 +907,29 @@ fn a_revocation_is_created_where_the_kubeconfig_says() {
     let found = countersign(&["revoke", "--identity", "a", "--reason", "r", "--kubeconfig", "x"], "");
     assert!(found.code == 2 && found.err.contains("--apply"), "{}", found.err);
 }
+
+/// What a credential plugin is called with and what it writes may be a token.
+#[test]
+fn a_credential_plugin_that_fails_is_not_quoted() {
+    for (script, said) in [
+        ("echo s3cr3t; echo s3cr3t >&2; exit 7", "exit status: 7"),
+        ("echo '{\"kind\": \"ExecCredential\", \"status\": {\"token\": [\"s3cr3t\"]}}'", "does not parse"),
+    ] {
+        let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": "sh",
+            "args": ["-c", format!("{script} # s3cr3t")]});
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "users": [{"name": "u", "user": {"exec": exec}}],
+        });
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(kubeconfig.to_string().as_bytes()).expect("written");
+        let path = file.path().to_str().expect("a path");
+        let arguments = ["revoke", "--identity", "a", "--reason", "r", "--name", "n", "--apply", "--kubeconfig", path];
+        let found = countersign(&arguments, "");
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{}", found.err);
+        let ours = found.err.lines().find(|line| line.starts_with("countersign: ")).expect("a line of ours");
+        assert!(ours.contains(said) && !ours.contains("s3cr3t"), "{script}: {}", found.err);
+    }
+}
