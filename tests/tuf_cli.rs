@@ -145,6 +145,12 @@ fn exit_codes_tell_a_broken_rule_from_a_mirror_that_is_not_there() {
     let pinned = on_disk.pinned();
     let gone = trust(&["verify-tuf", "--tuf-root", &pinned, "--mirror", "file:///nowhere/at/all"]);
     assert_eq!(gone.code, 3, "{}", gone.err);
+    for nobody in ["http://127.0.0.1:1", "oci://127.0.0.1:1/tuf:latest"] {
+        let gone =
+            trust(&["verify-tuf", "--tuf-root", &pinned, "--mirror", nobody, "--plain-http-registry", "127.0.0.1:1"]);
+        assert_eq!(gone.code, 3, "{nobody}: {}", gone.err);
+        assert!(gone.err.contains("[TufMirrorUnreachable]"), "{nobody}: {}", gone.err);
+    }
     for usage in [
         vec!["verify-tuf"],
         vec!["verify-tuf", "other"],
