@@ -53,7 +53,9 @@ impl std::str::FromStr for LogFilter {
 /// Starts logging to standard error. Called once, by `serve`.
 pub fn start_logging(format: LogFormat, LogFilter(filter): &LogFilter) {
     let filter = EnvFilter::new(filter);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written would be reported by `eprintln!`, which panics where standard error is what cannot be written.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Json => builder.json().init(),
         LogFormat::Text => builder.with_ansi(false).init(),

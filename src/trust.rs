@@ -28,6 +28,7 @@ pub use key::{KeyFingerprint, PublicKey};
 pub(crate) use key::{Message, Scheme, SignatureError};
 pub use pki::CertificateRoots;
 pub use roots::{RootProblem, StaleWarning, TrustRoots};
+pub(crate) use spec::is_target_path;
 pub use spec::{MirrorAddress, PinnedRoot, RootSource, RootSpec, RootSpecError, TufSpec};
 pub(crate) use timestamp_authority::{TimestampAuthority, may_sign};
 pub use tuf_role::{FulcioIdentity, RoleIdentities, RoleName, RoleUnavailable, TufRoles};

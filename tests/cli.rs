@@ -666,6 +666,29 @@ fn a_log_filter_that_is_none_is_a_usage_error() {
     }
 }
 
+/// A full disk or a reader that has gone takes the log, and not the webhook.
+#[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}], "users": [{"name": "u", "user": {}}],
+    });
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(kubeconfig.to_string().as_bytes()).expect("written");
+    for format in ["json", "text"] {
+        // It logs that it serves before it reads the certificate, which is not there: what ends it is that, by its own code.
+        let status = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["serve", "--tls-cert", "/nonexistent", "--tls-key", "/nonexistent", "--log-format", format])
+            .args(["--listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0", "--namespace", "n", "--kubeconfig"])
+            .arg(file.path())
+            .stderr(std::fs::File::options().write(true).open("/dev/full").expect("a device"))
+            .status()
+            .expect("it ends");
+        assert_eq!(status.code(), Some(2), "{format}");
+    }
+}
+
 /// A registry under which nothing would be found, such as a URL, would leave its owner to wonder why it is still not reached.
 #[test]
 fn registries_of_flags_are_hosts() {
@@ -1002,4 +1025,30 @@ fn a_revocation_is_created_where_the_kubeconfig_says() {
     }
     let found = countersign(&["revoke", "--identity", "a", "--reason", "r", "--kubeconfig", "x"], "");
     assert!(found.code == 2 && found.err.contains("--apply"), "{}", found.err);
+}
+
+/// What a credential plugin is called with and what it writes may be a token.
+#[test]
+fn a_credential_plugin_that_fails_is_not_quoted() {
+    for (script, said) in [
+        ("echo s3cr3t; echo s3cr3t >&2; exit 7", "exit status: 7"),
+        ("echo '{\"kind\": \"ExecCredential\", \"status\": {\"token\": [\"s3cr3t\"]}}'", "does not parse"),
+    ] {
+        let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": "sh",
+            "args": ["-c", format!("{script} # s3cr3t")]});
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "users": [{"name": "u", "user": {"exec": exec}}],
+        });
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(kubeconfig.to_string().as_bytes()).expect("written");
+        let path = file.path().to_str().expect("a path");
+        let arguments = ["revoke", "--identity", "a", "--reason", "r", "--name", "n", "--apply", "--kubeconfig", path];
+        let found = countersign(&arguments, "");
+        assert_eq!((found.code, found.out.as_str()), (2, ""), "{}", found.err);
+        let ours = found.err.lines().find(|line| line.starts_with("countersign: ")).expect("a line of ours");
+        assert!(ours.contains(said) && !ours.contains("s3cr3t"), "{script}: {}", found.err);
+    }
 }

@@ -145,6 +145,14 @@ fn exit_codes_tell_a_broken_rule_from_a_mirror_that_is_not_there() {
     let pinned = on_disk.pinned();
     let gone = trust(&["verify-tuf", "--tuf-root", &pinned, "--mirror", "file:///nowhere/at/all"]);
     assert_eq!(gone.code, 3, "{}", gone.err);
+    for nobody in ["http://127.0.0.1:1", "oci://127.0.0.1:1/tuf:latest"] {
+        let gone =
+            trust(&["verify-tuf", "--tuf-root", &pinned, "--mirror", nobody, "--plain-http-registry", "127.0.0.1:1"]);
+        assert_eq!(gone.code, 3, "{nobody}: {}", gone.err);
+        assert!(gone.err.contains("[TufMirrorUnreachable]"), "{nobody}: {}", gone.err);
+    }
+    let secret = trust(&["verify-tuf", "--tuf-root", &pinned, "--mirror", "https://user:s3cr3t@host/"]);
+    assert!(secret.code == 2 && secret.err.contains("@host/") && !secret.err.contains("s3cr3t"), "{}", secret.err);
     for usage in [
         vec!["verify-tuf"],
         vec!["verify-tuf", "other"],
@@ -191,6 +199,66 @@ fn a_folder_is_updated_and_never_taken_back() {
     assert_eq!(ran.code, 2);
     assert!(ran.err.contains("does not verify"), "{}", ran.err);
     assert_eq!(exported().code, 1);
+}
+
+#[test]
+fn roots_of_a_folder_are_a_floor_by_themselves() {
+    let root = fresh_root();
+    let mut repository = Repository::new(TARGET, root.as_bytes());
+    let on_disk = OnDisk::new(&repository);
+    let into = on_disk.folder.path().join("into");
+    let folder = into.display().to_string();
+    let update = || on_disk.trust("update", &["--into", &folder, "-o", "json"]);
+    let before = repository.clone();
+    repository.rotate(|_| ());
+    repository.rotate(|_| ());
+    repository.publish();
+    on_disk.write(&repository);
+    assert_eq!(update().code, 0);
+    let version = |ran: &Ran| serde_json::from_str::<Value>(&ran.out).unwrap()["versions"]["root"].as_u64();
+    let newest = version(&update()).unwrap();
+    assert!(into.join(format!("{newest}.root.json")).exists(), "{newest}");
+    // A mirror from before the rotations, of which the newest keys still verify all that is below the root.
+    std::fs::remove_file(into.join("timestamp.json")).unwrap();
+    on_disk.write(&before);
+    let ran = update();
+    assert_eq!((ran.code, version(&ran)), (0, Some(newest)), "{}", ran.err);
+    // What does not follow from the pinned root cannot be verified, and is not passed over.
+    std::fs::remove_file(into.join("timestamp.json")).unwrap();
+    std::fs::rename(into.join(format!("{newest}.root.json")), into.join(format!("{}.root.json", newest + 4))).unwrap();
+    let ran = update();
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{}", ran.err);
+    assert!(ran.err.contains("[TufRollback]"), "{}", ran.err);
+    assert!(!into.join("timestamp.json").exists(), "nothing is written");
+    // One that is no root is no floor that can be taken for met.
+    std::fs::write(into.join(format!("{newest}.root.json")), "{}").unwrap();
+    assert_eq!(update().code, 2);
+}
+
+#[test]
+fn an_update_writes_into_its_folder_and_nowhere_else() {
+    let root = fresh_root();
+    let on_disk = OnDisk::new(&Repository::new(TARGET, root.as_bytes()));
+    let (into, other) = (on_disk.folder.path().join("into"), on_disk.folder.path().join("other"));
+    std::fs::create_dir_all(&into).unwrap();
+    std::fs::create_dir_all(&other).unwrap();
+    let precious = other.join("precious");
+    std::fs::write(&precious, "mine").unwrap();
+    let folder = into.display().to_string();
+    let update = || on_disk.trust("update", &["--into", &folder]);
+    std::os::unix::fs::symlink(&precious, into.join("pinned_root.json")).unwrap();
+    std::os::unix::fs::symlink(&other, into.join("targets")).unwrap();
+    let ran = update();
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("leads out"), "{}", ran.err);
+    assert_eq!(other.read_dir().unwrap().count(), 1, "nothing beside what was there");
+    std::fs::remove_file(into.join("targets")).unwrap();
+    let ran = update();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mine");
+    assert!(into.join("pinned_root.json").symlink_metadata().unwrap().is_file(), "the link is replaced");
+    let hidden = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with('.');
+    assert!(!into.read_dir().unwrap().map(Result::unwrap).any(|entry| hidden(&entry)), "no temporary file is left");
 }
 
 #[test]

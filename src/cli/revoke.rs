@@ -288,7 +288,8 @@ async fn apply(object: Value, kubeconfig: Option<PathBuf>) -> Result<(), Error> 
         serde_json::from_value(object).map_err(|error| surroundings(DOING, &error))?;
     let revocations: Api<api::SignatureRevocation> = Api::all(serve::client(kubeconfig).await?);
     let options = PostParams { field_manager: Some("countersign-cli".to_owned()), ..PostParams::default() };
-    let created = revocations.create(&options, &object).await.map_err(|error| surroundings(DOING, &error))?;
+    let created = revocations.create(&options, &object).await;
+    let created = created.map_err(|error| surroundings(DOING, &serve::kube_reason(&error)))?;
     let name = created.metadata.name.unwrap_or_default();
     output::print(&format!("signaturerevocation.{}/{name} created\n", api::GROUP))
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use kube::client::AuthError;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
@@ -277,7 +278,7 @@ pub(super) async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, Error>
         names_proxy = self::names_proxy(&kubeconfig);
         Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
-            .map_err(|error| surroundings(DOING, &error))?
+            .map_err(|error| surroundings(DOING, &kubeconfig_reason(&error)))?
     } else {
         names_proxy = Kubeconfig::read().is_ok_and(|kubeconfig| self::names_proxy(&kubeconfig));
         Config::infer().await.map_err(|error| {
@@ -293,7 +294,28 @@ pub(super) async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, Error>
     if !names_proxy {
         config.proxy_url = None;
     }
-    Client::try_from(config).map_err(|error| surroundings(DOING, &error))
+    Client::try_from(config).map_err(|error| surroundings(DOING, &kube_reason(&error)))
+}
+
+/// Why the API server was not asked, or what it answered; without the command, the arguments and the output of a plugin that fetches
+/// credentials, where tokens may stand.
+pub(super) fn kube_reason(error: &kube::Error) -> String {
+    let mut cause = error.source();
+    while let Some(found) = cause.filter(|cause| !cause.is::<AuthError>()) {
+        cause = found.source();
+    }
+    match cause.and_then(|cause| cause.downcast_ref::<AuthError>()) {
+        Some(AuthError::AuthExecRun { out, .. }) => {
+            format!("the credential plugin of the kubeconfig failed with {}; run it by itself to see why", out.status)
+        }
+        Some(AuthError::AuthExecParse(error)) => {
+            format!("what the credential plugin of the kubeconfig wrote does not parse: {}", input::yaml_reason(error))
+        }
+        Some(AuthError::AuthExec(_)) => {
+            "the credential provider of the kubeconfig failed, or is not supported".to_owned()
+        }
+        _ => error.to_string(),
+    }
 }
 
 fn names_proxy(kubeconfig: &Kubeconfig) -> bool {

@@ -18,6 +18,7 @@ use super::window::duration;
 use super::{NamespaceLabels, PolicyError, Scope, Unmatched};
 use crate::api;
 use crate::image::{Digest, ImagePattern, Repository};
+use crate::trust::is_target_path;
 
 const KIND: &str = "CountersignConfig";
 /// The one name that a `CountersignConfig` may have.
@@ -218,7 +219,12 @@ impl FeedRule {
             return Err(PolicyError::Useless { field: name_field, reason });
         }
         check_length(&format!("{field}.trustRoot"), trust_root, 253)?;
-        check_length(&format!("{field}.target"), target, 512)?;
+        let target_field = format!("{field}.target");
+        check_length(&target_field, target, 512)?;
+        if !is_target_path(target) {
+            let reason = "it is no path of a target, which has no part that is empty, `.` or `..`";
+            return Err(PolicyError::Useless { field: target_field, reason });
+        }
         let max_age_field = format!("{field}.maxAge");
         let max_age = duration(&max_age_field, max_age)?;
         if max_age < LEAST_MAX_AGE {
@@ -339,6 +345,9 @@ mod tests {
             ("a feed whose name ends in -", with(valid(), "/feeds/0/name", json!("a-"))),
             ("a feed without a root", with(valid(), "/feeds/0/trustRoot", json!(""))),
             ("a feed without a target", with(valid(), "/feeds/0/target", json!(""))),
+            ("a target above the repository", with(valid(), "/feeds/0/target", json!("../t"))),
+            ("a target from the top", with(valid(), "/feeds/0/target", json!("/t"))),
+            ("a target with a control character", with(valid(), "/feeds/0/target", json!("a\nb"))),
             ("no length of time", with(valid(), "/feeds/0/maxAge", json!("1 day"))),
             ("too short a time", with(valid(), "/feeds/0/maxAge", json!("59s"))),
             ("a feed of nothing", with(valid(), "/feeds/0/allow/images", json!([]))),

@@ -435,8 +435,7 @@ fn repository(tuf: &api::TufSource) -> Result<RootSource, RootSpecError> {
     };
     let target = tuf.target.as_deref().unwrap_or(TARGET);
     check_length("spec.tuf.target", target, 512)?;
-    let is_path = target.split('/').all(|part| !matches!(part, "" | "." | "..")) && !target.contains(char::is_control);
-    if !is_path {
+    if !is_target_path(target) {
         return Err(field("spec.tuf.target", "it is no path of a target".to_owned()));
     }
     Ok(RootSource::Tuf(TufSpec { mirror, root, target: target.to_owned(), embedded: None }))
@@ -508,6 +507,11 @@ fn check_name(name: &str) -> Result<(), RootSpecError> {
         return Err(RootSpecError::Field { field: "metadata.name".to_owned(), reason });
     }
     Ok(())
+}
+
+/// Whether a text may be the path of a target in a TUF repository: parts between slashes, none of which is empty or leads upwards.
+pub(crate) fn is_target_path(text: &str) -> bool {
+    text.split('/').all(|part| !matches!(part, "" | "." | "..")) && !text.contains(char::is_control)
 }
 
 pub(super) fn check_length(field: &str, text: &str, maximum: usize) -> Result<(), RootSpecError> {

@@ -116,13 +116,19 @@ fn write(path: &Path, files: &Files) -> Result<(), String> {
     write_whole(path, &text).map_err(|error| error.to_string())
 }
 
-/// Writes a file in the place of another: at any moment there is the one or the other.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes a file, and the folder that it is in, in the place of another: at any moment there is the one or the other. A link is replaced,
+/// and what it leads to is left alone.
+///
+/// # Errors
+/// What the system says.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.{}", std::process::id()));
-    let mut file = std::fs::File::create(&temporary)?;
+    // One that is left of a process that was killed is no use to anybody, and one that leads elsewhere is not followed.
+    let _ = std::fs::remove_file(&temporary);
+    let mut file = std::fs::File::create_new(&temporary)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);

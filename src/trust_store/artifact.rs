@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::archive::Files;
 use super::{Mirror, MirrorError};
 use crate::image::{Digest, ImageReference};
-use crate::registry::{ImageSource, ManifestSelector};
+use crate::registry::{ImageSource, ManifestSelector, RegistryError};
 
 /// The annotation that names a layer's file.
 const TITLE: &str = "org.opencontainers.image.title";
@@ -41,7 +41,7 @@ pub(super) async fn fetch(source: &impl ImageSource, reference: &ImageReference)
     };
     let repository = reference.repository();
     let manifest = source.manifest(repository, selector, MANIFEST_BYTES).await;
-    let manifest = manifest.map_err(|error| unusable(error.to_string()))?;
+    let manifest = manifest.map_err(|error| not_had(error, unusable))?;
     let manifest = manifest.ok_or_else(|| unusable("it is not there".to_owned()))?;
     let Manifest { layers } = serde_json::from_slice(manifest.bytes())
         .map_err(|error| unusable(format!("its manifest is malformed: {error}")))?;
@@ -56,7 +56,7 @@ pub(super) async fn fetch(source: &impl ImageSource, reference: &ImageReference)
     for Layer { digest, size, annotations } in layers {
         let Some(title) = annotations.get(TITLE) else { continue };
         let digest = Digest::parse(&digest).map_err(|error| unusable(error.to_string()))?;
-        let bytes = source.blob(repository, &digest, size).await.map_err(|error| unusable(error.to_string()))?;
+        let bytes = source.blob(repository, &digest, size).await.map_err(|error| not_had(error, unusable))?;
         let bytes = bytes.ok_or_else(|| unusable(format!("its layer {digest} is not there")))?;
         if files.insert(title.clone(), bytes).is_some() {
             return Err(unusable(format!("two layers are named {title:?}")));
@@ -66,4 +66,23 @@ pub(super) async fn fetch(source: &impl ImageSource, reference: &ImageReference)
         return Err(unusable(format!("no layer of it is named by {TITLE}")));
     }
     Ok(Mirror::files(files))
+}
+
+/// A registry that cannot be asked is a mirror that cannot be; what it has and is wrong, is an artifact that is.
+fn not_had(error: RegistryError, unusable: impl Fn(String) -> MirrorError) -> MirrorError {
+    match error {
+        RegistryError::Unavailable { host, reason } => MirrorError::Unreachable { host, reason },
+        RegistryError::RateLimited { host, .. } => {
+            MirrorError::Status { host, file: "the artifact".to_owned(), status: 429 }
+        }
+        RegistryError::Timeout { host, what } => MirrorError::Timeout { host, file: what.to_owned() },
+        RegistryError::UnexpectedStatus { host, status } => {
+            MirrorError::Status { host, file: "the artifact".to_owned(), status }
+        }
+        RegistryError::Unauthorized { host, .. } => {
+            MirrorError::Unreachable { host, reason: "it does not let us read the artifact".to_owned() }
+        }
+        RegistryError::BlockedAddress { host, address } => MirrorError::AddressBlocked { host, address },
+        error => unusable(error.to_string()),
+    }
 }

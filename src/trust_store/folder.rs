@@ -53,10 +53,11 @@ impl FolderMirror {
         if !path.starts_with(&folder) {
             return Err(out());
         }
-        let file = File::open(&path).map_err(unreadable)?;
-        if !file.metadata().map_err(unreadable)?.is_file() {
+        // Asked before it is opened: opening a pipe waits for a writer.
+        if !path.metadata().map_err(unreadable)?.is_file() {
             return Err(unreadable(std::io::Error::other("it is no file")));
         }
+        let file = File::open(&path).map_err(unreadable)?;
         let mut bytes = Vec::new();
         file.take(cap.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > cap {
@@ -95,6 +96,14 @@ mod tests {
             assert!(matches!(metadata(name, 4), Err(MirrorError::Path { .. })), "{name}");
         }
         assert!(matches!(mirror.fetch(Kind::Target, "folder/secret", 4), Err(MirrorError::Path { .. })));
+        // Nobody writes to it: who opened it would wait for ever.
+        let pipe = inside.path().join("snapshot.json");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (done, end) = std::sync::mpsc::channel();
+        let asked = mirror.clone();
+        std::thread::spawn(move || done.send(asked.fetch(Kind::Metadata, "snapshot.json", 4)));
+        let found = end.recv_timeout(std::time::Duration::from_secs(60)).expect("a pipe is not waited for");
+        assert!(matches!(found, Err(MirrorError::Unreadable { .. })), "{found:?}");
         let missing = FolderMirror::new(&inside.path().join("missing"));
         assert!(matches!(missing.fetch(Kind::Metadata, "x", 4), Err(MirrorError::Unreadable { .. })));
     }

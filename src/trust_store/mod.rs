@@ -19,7 +19,7 @@ mod store;
 mod task;
 mod unique;
 
-pub use archive::{Archive, Files, FolderArchive, MemoryArchive};
+pub use archive::{Archive, Files, FolderArchive, MemoryArchive, write_whole};
 pub use client::{RoleKey, RoleKeys, TufClient, VerifiedTarget, Versions};
 pub use error::{ArchiveError, MirrorError, RefreshError};
 pub use folder::FolderMirror;

@@ -11,7 +11,9 @@ use super::super::{Error, Exit, input, surroundings};
 use super::{SourceFlags, show};
 use crate::registry::RegistryClient;
 use crate::trust::{MirrorAddress, PinnedRoot, RootSource, RootSpec, TrustMaterial, TufSpec};
-use crate::trust_store::{Files, FolderMirror, HttpOptions, Mirror, RefreshError, TufClient, VerifiedTarget};
+use crate::trust_store::{
+    Files, FolderMirror, HttpOptions, Mirror, RefreshError, TufClient, VerifiedTarget, write_whole,
+};
 
 /// The target with the trusted root, where nobody says which.
 const TARGET: &str = "trusted_root.json";
@@ -53,7 +55,8 @@ impl Repository {
         };
         let mirror = match (&flags.mirror, own) {
             (Some(address), _) => {
-                MirrorAddress::parse(address).map_err(|reason| Error::Usage(format!("--mirror {address}: {reason}")))?
+                let usage = |reason| Error::Usage(format!("--mirror {}: {reason}", without_secrets(address)));
+                MirrorAddress::parse(address).map_err(usage)?
             }
             (None, Some(own)) => own,
             (None, None) => return Err(Error::Usage("where is the repository? give --mirror".to_owned())),
@@ -97,6 +100,12 @@ impl Repository {
         };
         match self.deliver(kept, now).await {
             Ok(delivered) => {
+                // Roots that do not follow from the pinned one are no floor of the client's, and are not passed over either.
+                let offered = delivered.client.versions().root;
+                let trusted = newest_root(folder).map_err(|error| input::unreadable(folder, &error))?;
+                if offered < trusted {
+                    return Ok(refused(&RefreshError::Rollback { role: "root".to_owned(), trusted, offered }));
+                }
                 write(folder, &self.root, &delivered.client.mirrored())
                     .map_err(|error| input::unreadable(folder, &error))?;
                 delivered.report(format).map(|()| Exit::Allowed)
@@ -105,14 +114,17 @@ impl Repository {
         }
     }
 
-    /// What a folder has that verifies, whatever has expired since: the floor. Nothing, where there is no folder.
+    /// What a folder has that verifies, whatever has expired since: the floor. Without a timestamp, that is its roots; without a folder,
+    /// nothing.
     async fn kept(&self, folder: &Path) -> Result<Files, RefreshError> {
-        if !folder.join("timestamp.json").exists() {
+        if !folder.exists() {
             return Ok(Files::new());
         }
         let mut client = TufClient::open(&self.root, Files::new(), FolderMirror::new(folder).into())?;
-        client.refresh(Timestamp::MIN).await?;
-        Ok(client.files())
+        match client.refresh(Timestamp::MIN).await {
+            Err(RefreshError::Missing { file }) if file == "timestamp.json" => Ok(client.files()),
+            refreshed => refreshed.map(|()| client.files()),
+        }
     }
 
     async fn deliver(&self, kept: Files, now: Timestamp) -> Result<Delivered, RefreshError> {
@@ -176,16 +188,66 @@ fn refused(error: &RefreshError) -> Exit {
 /// Writes a mirror, the timestamp last: until then the folder is what it was.
 fn write(folder: &Path, pinned: &[u8], files: &Files) -> std::io::Result<()> {
     let put = |name: &str, bytes: &[u8]| {
-        if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(std::io::Error::other(format!("{name:?} leads out of the folder")));
+        let out = || std::io::Error::other(format!("{name:?} leads out of the folder"));
+        let mut path = folder.to_owned();
+        for part in Path::new(name).components() {
+            // What is above the file is a folder of this folder, or is not there yet: a link may lead anywhere.
+            if path != folder && path.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
+                return Err(out());
+            }
+            let Component::Normal(part) = part else { return Err(out()) };
+            path.push(part);
         }
-        let path = folder.join(name);
-        std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
-        std::fs::write(path, bytes)
+        write_whole(&path, bytes)
     };
     put("pinned_root.json", pinned)?;
     for (name, bytes) in files.iter().filter(|(name, _)| *name != "timestamp.json") {
         put(name, bytes)?;
     }
     files.get("timestamp.json").map_or(Ok(()), |bytes| put("timestamp.json", bytes))
+}
+
+/// The version of the newest root that a folder has a file of. Zero: none.
+fn newest_root(folder: &Path) -> std::io::Result<u64> {
+    let entries = match folder.read_dir() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut newest = 0;
+    for entry in entries {
+        let name = entry?.file_name();
+        let version = name.to_str().and_then(|name| name.strip_suffix(".root.json")?.parse().ok());
+        newest = newest.max(version.unwrap_or(0));
+    }
+    Ok(newest)
+}
+
+/// An address that was refused, without what may be a password or a token in it: messages end in logs.
+fn without_secrets(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").map_or((None, address), |(scheme, rest)| (Some(scheme), rest));
+    // A password may hold any character, so that what is before the last `@` goes first.
+    let (credentials, rest) = rest.rsplit_once('@').map_or((None, rest), |(before, rest)| (Some(before), rest));
+    let shown = rest.split(['?', '#']).next().unwrap_or_default();
+    let mut text = scheme.map(|scheme| format!("{scheme}://")).unwrap_or_default();
+    text.extend([credentials.map_or("", |_| "...@"), shown, if shown.len() < rest.len() { "..." } else { "" }]);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        for (address, shown) in [
+            ("ftp://host/path", "ftp://host/path"),
+            ("https://user:s3cr3t@host/path", "https://...@host/path"),
+            ("https://user:s3/c@r3?t@host/path", "https://...@host/path"),
+            ("https://host/path?token=s3cr3t", "https://host/path..."),
+            ("https://host/path#s3cr3t", "https://host/path..."),
+            ("user:s3cr3t@host", "...@host"),
+        ] {
+            assert_eq!(without_secrets(address), shown);
+        }
+    }
 }
