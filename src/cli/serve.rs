@@ -309,7 +309,7 @@ pub(super) fn kube_reason(error: &kube::Error) -> String {
             format!("the credential plugin of the kubeconfig failed with {}; run it by itself to see why", out.status)
         }
         Some(AuthError::AuthExecParse(error)) => {
-            format!("what the credential plugin of the kubeconfig wrote does not parse: {}", input::yaml_reason(error))
+            format!("what the credential plugin of the kubeconfig wrote does not parse: {}", super::yaml::reason(error))
         }
         Some(AuthError::AuthExec(_)) => {
             "the credential provider of the kubeconfig failed, or is not supported".to_owned()
