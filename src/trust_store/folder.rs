@@ -102,7 +102,7 @@ mod tests {
         let (done, end) = std::sync::mpsc::channel();
         let asked = mirror.clone();
         std::thread::spawn(move || done.send(asked.fetch(Kind::Metadata, "snapshot.json", 4)));
-        let found = end.recv_timeout(std::time::Duration::from_secs(60)).expect("a pipe is not waited for");
+        let found = end.recv_timeout(std::time::Duration::from_mins(1)).expect("a pipe is not waited for");
         assert!(matches!(found, Err(MirrorError::Unreadable { .. })), "{found:?}");
         let missing = FolderMirror::new(&inside.path().join("missing"));
         assert!(matches!(missing.fetch(Kind::Metadata, "x", 4), Err(MirrorError::Unreadable { .. })));
