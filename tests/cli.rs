@@ -418,7 +418,7 @@ fn what_kubectl_would_read_differently_is_refused() {
     let head = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  labels: {a: &text <<}\n  annotations: &other {image: evil}\n";
     let pod = format!("{head}spec:\n  containers:\n  - name: x\n    image: {IMAGE}\n");
     let second = "apiVersion: v1\nkind: Pod\nmetadata: {name: b}\nspec: {containers: [{name: x, image: evil}]}\n";
-    let indented: String = second.lines().map(|line| format!("  {line}\n")).collect();
+    let indented = format!("  {}\n", second.trim_end().replace('\n', "\n  "));
     let merge = "it merges mappings by `<<`";
     let breaks = "at which only some readers begin a new line";
     let separator = "begins with `---`";
