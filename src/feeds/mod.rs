@@ -23,11 +23,3 @@ fn jittered(duration: Duration) -> Duration {
     let spread = u32::try_from(RandomState::new().hash_one(0_u8) % 251).unwrap_or_default();
     duration * (750 + spread) / 1_000
 }
-
-/// The wait after so many failures in a row: doubled each time, up to the usual one.
-fn backoff(failures: u32, first: Duration, usual: Duration) -> Duration {
-    match failures {
-        0 => usual,
-        _ => first.saturating_mul(1 << (failures - 1).min(16)).min(usual),
-    }
-}

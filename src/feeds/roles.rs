@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::jittered;
 use super::store::{FeedStore, Record, RoleProgress};
 use super::task::{is_verified_absence, until_new};
-use super::{backoff, jittered};
 use crate::trust::{FulcioIdentity, RoleIdentities, RoleName, RoleUnavailable};
-use crate::trust_store::{RefreshError, RoleKey, RoleKeys, TrustStore};
+use crate::trust_store::{RefreshError, RoleKey, RoleKeys, TrustStore, backoff};
 
 /// `keytype` and `scheme` of a Fulcio identity.
 const FULCIO: (&str, &str) = ("sigstore-oidc", "Fulcio");

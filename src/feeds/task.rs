@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::jittered;
 use super::kept::Kept;
 use super::status::FeedFailure;
 use super::store::{FeedProgress, FeedStore, Record};
-use super::{backoff, jittered};
 use crate::policy::{Feed, FeedError, FeedRule};
-use crate::trust_store::{RefreshError, TrustStore, Versions};
+use crate::trust_store::{RefreshError, TrustStore, Versions, backoff};
 
 /// The longest wait between two attempts to read what was kept.
 const RECALL_PAUSE: Duration = Duration::from_secs(10);

@@ -28,3 +28,4 @@ pub use mirror::Mirror;
 pub(crate) use refresh::{ACCEPTED, LATEST, REFRESHED};
 pub use status::{Failure, Refreshes, RootReading, RootStatus};
 pub use store::{Clock, TrustStore, TrustStoreOptions};
+pub(crate) use task::backoff;

@@ -333,12 +333,8 @@ impl Task {
 
     fn wait(&self) -> Duration {
         let interval = self.spec.refresh_interval();
-        let backoff = self.store.upgrade().map(|store| store.options.first_backoff);
-        let wait = match (self.failures, backoff) {
-            (0, _) | (_, None) => interval,
-            (failures, Some(first)) => first.saturating_mul(1 << (failures - 1).min(16)).min(interval),
-        };
-        jittered(wait)
+        let first = self.store.upgrade().map(|store| store.options.first_backoff);
+        jittered(first.map_or(interval, |first| backoff(self.failures, first, interval)))
     }
 }
 
@@ -346,6 +342,14 @@ fn pinned(tuf: &TufSpec) -> Option<Arc<[u8]>> {
     match &tuf.root {
         PinnedRoot::Bytes(bytes) => Some(Arc::clone(bytes)),
         PinnedRoot::ConfigMap { .. } => None,
+    }
+}
+
+/// The wait after so many failures in a row: doubled each time, up to the usual one.
+pub(crate) fn backoff(failures: u32, first: Duration, usual: Duration) -> Duration {
+    match failures {
+        0 => usual,
+        _ => first.saturating_mul(1 << (failures - 1).min(16)).min(usual),
     }
 }
 
