@@ -20,7 +20,7 @@ use crate::image::Digest;
 use crate::verify::{Evidence, ServiceKind, ServiceNames, Signer, VerifiedTime, Word};
 
 pub use entry::EntryError;
-pub use object::{InvalidEntry, Revocation, RevocationError};
+pub use object::{DESCENDANTS_LIMIT, InvalidEntry, Revocation, RevocationError};
 
 /// The revocations of one moment. Cloning shares them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -6,6 +6,7 @@
 
 mod cluster_signature_policy;
 mod countersign_config;
+mod duration;
 mod schema;
 mod shape;
 mod signature_policy;
@@ -22,8 +23,9 @@ pub use countersign_config::{
     CountersignConfig, CountersignConfigSpec, CountersignConfigStatus, Delegation, Exemption, Feed, FeedAllowance,
     FeedStatus, Unmatched,
 };
+pub use duration::seconds;
 pub use schema::custom_resource_definitions;
-pub use shape::{Misshapen, check_kinds_of_nodes, check_no_null};
+pub use shape::{Misshapen, OtherKind, check_kind, check_kinds_of_nodes, check_no_null};
 pub use signature_policy::{SignaturePolicy, SignaturePolicySpec, SignaturePolicyStatus};
 pub use signature_revocation::{
     DistrustedService, RevokedArtifact, RevokedCertificate, RevokedIdentity, RevokedKey, RevokedLogEntry,

@@ -17,6 +17,32 @@ fn misshapen(path: &str, reason: &str) -> Misshapen {
     Misshapen { path: path.to_owned(), reason: reason.to_owned() }
 }
 
+/// An object of another kind or version than is read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OtherKind {
+    /// `apiVersion` or `kind`.
+    pub field: &'static str,
+    /// What was found.
+    pub found: String,
+    /// What is read.
+    pub expected: String,
+}
+
+/// Refuses an object that is not of this kind in our group and version.
+///
+/// # Errors
+/// The first of the two fields that differs.
+pub fn check_kind(object: &Value, kind: &str) -> Result<(), OtherKind> {
+    let expected = [("apiVersion", format!("{}/{}", super::GROUP, super::VERSION)), ("kind", kind.to_owned())];
+    for (field, expected) in expected {
+        let found = object.get(field).and_then(Value::as_str).unwrap_or_default();
+        if found != expected {
+            return Err(OtherKind { field, found: found.to_owned(), expected });
+        }
+    }
+    Ok(())
+}
+
 /// Refuses null in the spec, which serde reads as a field that is not there: a restriction whose value a template left empty would be
 /// none at all. The schema allows it, because the API server keeps what older clients wrote.
 ///

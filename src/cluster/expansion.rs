@@ -18,12 +18,10 @@ use super::conditions::{Condition, Truth, Wanted};
 use super::objects::Meta;
 use super::watched::State;
 use crate::image::Digest;
-use crate::revocation::Revocation;
+use crate::revocation::{DESCENDANTS_LIMIT, Revocation};
 
 /// Whether what revoked indexes hold is not known yet.
 const EXPANDING: &str = "Expanding";
-/// Digests that one status lists.
-const DESCENDANTS_LIMIT: usize = 4_000;
 /// Digests that are looked into at a time, and in one turn.
 const AT_ONCE: usize = 4;
 const IN_ONE_TURN: usize = 256;

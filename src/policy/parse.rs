@@ -262,7 +262,11 @@ impl InvalidPolicy {
 
 /// Reads an object of this kind and our version: its metadata and its spec.
 pub(super) fn read<S: DeserializeOwned + Serialize>(object: &Value, kind: &str) -> Result<(Metadata, S), PolicyError> {
-    check_kind(object, kind)?;
+    api::check_kind(object, kind).map_err(|other| PolicyError::OtherKind {
+        field: other.field,
+        found: other.found,
+        expected: other.expected,
+    })?;
     let shape = |found: api::Misshapen| PolicyError::Shape { path: found.path, reason: found.reason };
     api::check_no_null(object).map_err(shape)?;
     let Object { metadata, spec, .. } = serde_path_to_error::deserialize(object)
@@ -270,17 +274,6 @@ pub(super) fn read<S: DeserializeOwned + Serialize>(object: &Value, kind: &str) 
     api::check_kinds_of_nodes(object, &spec).map_err(shape)?;
     check_length("metadata.name", &metadata.name, 253)?;
     Ok((metadata, spec))
-}
-
-fn check_kind(object: &Value, kind: &str) -> Result<(), PolicyError> {
-    let expected = [("apiVersion", format!("{}/{}", api::GROUP, api::VERSION)), ("kind", kind.to_owned())];
-    for (field, expected) in expected {
-        let found = object.get(field).and_then(Value::as_str).unwrap_or_default();
-        if found != expected {
-            return Err(PolicyError::OtherKind { field, found: found.to_owned(), expected });
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn check_count(field: &str, found: usize, minimum: usize, maximum: usize) -> Result<(), PolicyError> {

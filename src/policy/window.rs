@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::miss::{Miss, WHEN};
 use super::{PolicyError, describe};
+use crate::api;
 use crate::verify::Evidence;
 
 /// The longest time that a policy may state, in days.
@@ -82,22 +83,10 @@ impl fmt::Display for SigningWindow {
 /// # Errors
 /// Anything else, no time at all, more than 100 years.
 pub(super) fn duration(field: &str, text: &str) -> Result<SignedDuration, PolicyError> {
-    let error = || PolicyError::Duration { field: field.to_owned(), found: text.to_owned() };
-    let mut units = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)].into_iter();
-    let (mut rest, mut seconds) = (text, 0_i64);
-    while !rest.is_empty() {
-        let end = rest.find(|character: char| !character.is_ascii_digit()).filter(|end| *end <= 7).ok_or_else(error)?;
-        let (digits, tail) = rest.split_at(end);
-        let number: i64 = digits.parse().map_err(|_| error())?;
-        let unit = tail.chars().next().ok_or_else(error)?;
-        let (_, length) = units.find(|(name, _)| *name == unit).ok_or_else(error)?;
-        // Seven digits of days are far from the end of an i64.
-        seconds = seconds.saturating_add(number.saturating_mul(length));
-        rest = tail.strip_prefix(unit).unwrap_or_default();
-    }
-    if !(1..=DAYS_LIMIT * 86_400).contains(&seconds) {
-        return Err(error());
-    }
+    let read = api::seconds(text).and_then(|seconds| i64::try_from(seconds).ok());
+    let seconds = read
+        .filter(|seconds| (1..=DAYS_LIMIT * 86_400).contains(seconds))
+        .ok_or_else(|| PolicyError::Duration { field: field.to_owned(), found: text.to_owned() })?;
     Ok(SignedDuration::from_secs(seconds))
 }
 

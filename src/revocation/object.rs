@@ -15,7 +15,7 @@ use crate::image::Digest;
 /// Entries of one list.
 const LIST_LIMIT: usize = 1_000;
 /// Digests that the controller may have found below revoked indexes.
-const DESCENDANTS_LIMIT: usize = 4_000;
+pub const DESCENDANTS_LIMIT: usize = 4_000;
 /// What a spec holds.
 const FIELDS: [&str; 9] =
     ["artifacts", "identities", "keys", "certificates", "logEntries", "services", "reason", "reference", "suspended"];
@@ -83,7 +83,11 @@ impl Revocation {
     /// # Errors
     /// An object of another kind, without a name, or without a spec.
     pub fn parse(object: &Value) -> Result<Self, RevocationError> {
-        check_kind(object)?;
+        api::check_kind(object, "SignatureRevocation").map_err(|other| RevocationError::OtherKind {
+            field: other.field,
+            found: entry::excerpt(&other.found),
+            expected: other.expected,
+        })?;
         let name = object.pointer("/metadata/name").and_then(Value::as_str).filter(|name| !name.is_empty());
         let name = name.ok_or(RevocationError::NoName)?.to_owned();
         let spec = object.get("spec").and_then(Value::as_object).ok_or(RevocationError::NoSpec)?;
@@ -170,18 +174,6 @@ impl Revocation {
             && self.log_entries.is_empty()
             && self.services.is_empty()
     }
-}
-
-fn check_kind(object: &Value) -> Result<(), RevocationError> {
-    let expected =
-        [("apiVersion", format!("{}/{}", api::GROUP, api::VERSION)), ("kind", "SignatureRevocation".to_owned())];
-    for (field, expected) in expected {
-        let found = object.get(field).and_then(Value::as_str).unwrap_or_default();
-        if found != expected {
-            return Err(RevocationError::OtherKind { field, found: entry::excerpt(found), expected });
-        }
-    }
-    Ok(())
 }
 
 /// The start of a field's name that somebody else chose.

@@ -485,13 +485,11 @@ fn operators(overrides: &[api::OperatorOverride]) -> Result<BTreeMap<String, Str
 }
 
 fn check_kind(object: &Value) -> Result<(), RootSpecError> {
-    let expected = [("apiVersion", format!("{}/{}", api::GROUP, api::VERSION)), ("kind", "SignatureTrustRoot".into())];
-    for (field, expected) in expected {
-        let found = object.get(field).and_then(Value::as_str).unwrap_or_default();
-        if found != expected {
-            return Err(RootSpecError::OtherKind { field, found: found.to_owned(), expected });
-        }
-    }
+    api::check_kind(object, "SignatureTrustRoot").map_err(|other| RootSpecError::OtherKind {
+        field: other.field,
+        found: other.found,
+        expected: other.expected,
+    })?;
     for field in ["metadata", "spec"] {
         if !object.get(field).is_some_and(Value::is_object) {
             return Err(RootSpecError::Shape { path: field.to_owned(), reason: "an object is needed".to_owned() });
@@ -534,20 +532,7 @@ fn duration(
     most: Duration,
 ) -> Result<Option<Duration>, RootSpecError> {
     let Some(text) = text else { return Ok(None) };
-    let read = || {
-        let (mut rest, mut seconds) = (text, 0_u64);
-        for (unit, length) in [('d', 86_400_u64), ('h', 3_600), ('m', 60), ('s', 1)] {
-            if let Some((number, after)) = rest.split_once(unit) {
-                let is_number =
-                    !number.is_empty() && number.len() <= 7 && number.bytes().all(|byte| byte.is_ascii_digit());
-                let number: u64 = number.parse().ok().filter(|_| is_number)?;
-                seconds += number * length;
-                rest = after;
-            }
-        }
-        (rest.is_empty() && !text.is_empty()).then(|| Duration::from_secs(seconds))
-    };
-    match read() {
+    match api::seconds(text).map(Duration::from_secs) {
         Some(read) if (least..=most).contains(&read) => Ok(Some(read)),
         _ => {
             let reason = format!(
